@@ -1,0 +1,1 @@
+"""What the layers above talk about: messages, items, outcomes."""

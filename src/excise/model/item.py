@@ -1,0 +1,126 @@
+"""Items of a mailbox, what may happen to them, and what did (S16: outcomes are never merged)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Action(StrEnum):
+    """What a plan is for."""
+
+    COPY = "copy"
+    MOVE = "move"
+    PURGE = "purge"
+    RESTORE = "restore"
+
+    @property
+    def removes(self) -> bool:
+        """True where items leave the source."""
+        return self in (Action.MOVE, Action.PURGE)
+
+
+class Disposal(StrEnum):
+    """What becomes of an item at its source."""
+
+    COPY = "copy"
+    TRASH = "trash"
+    SOFT = "soft"
+    HARD = "hard"
+
+
+class Outcome(StrEnum):
+    """How it ended for one item. ``finished_well`` tells which need nobody's attention."""
+
+    COPIED = "copied"
+    REMOVED = "removed"
+    RESTORED = "restored"
+    ALREADY_THERE = "already there"
+    ALREADY_ABSENT = "already absent"
+    MOVED_ELSEWHERE = "moved elsewhere"
+    CHANGED = "changed"
+    HELD = "held"
+    REFUSED = "refused"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+    @property
+    def finished_well(self) -> bool:
+        """True where what was asked for is so."""
+        return self in (Outcome.COPIED, Outcome.REMOVED, Outcome.RESTORED, Outcome.ALREADY_THERE)
+
+
+class Whereabouts(StrEnum):
+    """Where an item is when one looks again (S20)."""
+
+    HERE = "here"
+    CHANGED = "changed"
+    ABSENT = "absent"
+    IN_TRASH = "in trash"
+    RECOVERABLE = "recoverable"
+    ELSEWHERE = "elsewhere"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An item that a store is asked to look for or to remove: its id and the version (fingerprint, S06) that was seen."""
+
+    id: str
+    version: str
+    folder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """What a store says became of one target."""
+
+    id: str
+    outcome: Outcome
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One item as its store gave it.
+
+    ``content``: the RFC 5322 bytes as the store holds them; for stores of MAPI items the MIME rebuilt from its
+    properties, and then ``properties`` is the record of all of them (JSON values) and ``headers`` says of each header
+    field of the rebuilt message whether it is ``original`` or ``synthesised``. ``version`` is the fingerprint.
+    ``flags``: ``seen``, ``answered``, ``flagged``, ``draft``, ``deleted``, ``forwarded``, and keywords.
+    ``attributes``: what this kind of store needs to put the item back exactly as it was (JSON values).
+    """
+
+    id: str
+    version: str
+    content: bytes
+    folder: str = ""
+    flags: frozenset[str] = frozenset()
+    delivered: datetime | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    properties: Mapping[str, Any] | None = None
+    headers: tuple[tuple[str, str], ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """One item to put into a mailbox; the fields are those of ``Fetched``."""
+
+    content: bytes
+    folder: str = ""
+    flags: frozenset[str] = frozenset()
+    delivered: datetime | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """What became of one deposit: ``RESTORED`` with the new item's id, or ``FAILED`` with the reason."""
+
+    outcome: Outcome
+    id: str | None = None
+    detail: str = ""

@@ -1,0 +1,1 @@
+"""What a mail store must offer, and how stores are found."""

@@ -1,0 +1,218 @@
+"""The protocols of a store.
+
+A ``Store`` is one kind of mail storage; it is stateless and found by its kind's name. It opens ``Mailbox`` objects, the
+unit of access, logging, evidence and parallel work. Rules that each store keeps, and the conformance suite demands:
+
+- ``find`` may yield too much, never too little (S07): it may leave out what ``matcher.rejects_header`` or
+  ``criteria.admits_folder`` surely exclude, nothing else. Every message is counted in the tally whether it is yielded or
+  not; one that cannot be read is yielded as ``Unreadable``: seen = read + unreadable, always.
+- Ids name an item for as long as it stays where it is, whatever happens to other items. Two equal items have two ids.
+- ``version`` is a fingerprint of what is stable in that store (S06): never flags or read state. It is a string of ASCII.
+- ``fetch`` gives the content whole or raises ``ItemDamaged``; ``ItemNotFound`` where it is gone. It marks nothing as read.
+- ``remove`` re-reads each item right before it goes, and removes it only where the version holds (S13, S18). It yields
+  exactly one ``Removal`` a target, in any order, also where it fails in the middle, and raises only before it has begun.
+  After a kill in the middle, ``recover`` (or the next ``remove``) makes the mailbox whole: old or new, never between (S19).
+- ``look`` says where each target is now (S20). An item whose version differs is ``CHANGED``.
+- ``put`` adds items, makes missing folders, restores flags and dates, notifies nobody. It adds what it is given: the caller
+  asks ``count`` first, so that nothing is doubled (S21). A torn addition is undone by ``recover``.
+- Nothing outside the given targets is touched (S18), by reading either (no access marks; no lock files left behind).
+- Content is hostile (S27): no path from an item is used on disk unchecked, all recursion and allocation is bounded.
+- A file that others may truncate is never memory-mapped without a lock that keeps them out: a map past its end kills the
+  process (SIGBUS). Read it in windows, or under a shared lock.
+- Library exceptions become ``store_api.errors`` (or other ``ExciseError``) at the store's own edge.
+- All objects that cross a process border (``MailboxInfo``, ids, ``Fetched`` …) are picklable; a ``Mailbox`` need not be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from excise.criteria import Matcher
+from excise.model.item import Deposit, Disposal, Fetched, Placed, Removal, Target, Whereabouts
+from excise.model.message import MessageView
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a kind of store can do, as data."""
+
+    kind: str
+    disposals: frozenset[Disposal] = frozenset()
+    can_put: bool = False
+    reports_holds: bool = False
+    local_files: bool = True
+    removal_refused_because: str = ""
+
+    @property
+    def default_disposal(self) -> Disposal | None:
+        """Soft where the store has it, else hard; None where nothing can be removed."""
+        for disposal in (Disposal.SOFT, Disposal.HARD):
+            if disposal in self.disposals:
+                return disposal
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxInfo:
+    """One mailbox that can be opened.
+
+    ``locator``: ``kind:rest``, enough for its store to open it again in another process. ``name``: what people are shown.
+    ``identity``: what makes it the same one (S30). ``size`` in bytes, where it is known without reading. ``space_for_removal``:
+    bytes of disk that a removal needs beside the source.
+    """
+
+    kind: str
+    locator: str
+    name: str
+    identity: str
+    size: int | None = None
+    space_for_removal: int = 0
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a search has passed over; ``report`` is told of progress, now and then, for the progress bar."""
+
+    seen: int = 0
+    unreadable: int = 0
+    bytes: int = 0
+    false_hits: int = 0
+    report: Callable[[int, int], None] | None = None
+    _told: tuple[int, int] = (0, 0)
+
+    def advance(self, messages: int, size: int) -> None:
+        """Count ``messages`` more messages of ``size`` bytes together."""
+        self.seen += messages
+        self.bytes += size
+        if self.report is not None and (self.seen - self._told[0] >= 500 or self.bytes - self._told[1] >= 1 << 24):
+            self.flush()
+
+    def flush(self) -> None:
+        """Tell ``report`` of what it has not been told yet."""
+        if self.report is not None:
+            self.report(self.seen - self._told[0], self.bytes - self._told[1])
+            self._told = (self.seen, self.bytes)
+
+
+class Candidate(Protocol):
+    """An item that ``find`` offers to the matcher. ``version`` may be computed when it is asked for."""
+
+    @property
+    def id(self) -> str:
+        """The item's id."""
+
+    @property
+    def version(self) -> str:
+        """The item's fingerprint (S06)."""
+
+    @property
+    def view(self) -> MessageView:
+        """The message as the matcher sees it, read when it is needed."""
+
+    @property
+    def doubt(self) -> str:
+        """Why this item must not be removed though it can be shown (its bounds are in doubt …); empty where it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A message, folder or region that is there and could not be read: never "clean" (S08)."""
+
+    where: str
+    reason: str
+    folder: str = ""
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotSearched:
+    """A mailbox that could not be opened or listed, and why."""
+
+    name: str
+    reason: str
+    exit_code: int = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder of a mailbox: its path, ``/`` between the parts (a ``/`` inside a part written ``%2F``), and its count."""
+
+    path: str
+    count: int | None = None
+
+
+@runtime_checkable
+class Mailbox(Protocol):
+    """One opened mailbox."""
+
+    @property
+    def info(self) -> MailboxInfo:
+        """The mailbox as it is now: its identity is read anew."""
+
+    def folders(self) -> Iterator[Folder]:
+        """Every folder."""
+
+    def find(self, matcher: Matcher, tally: Tally) -> Iterator[Candidate | Unreadable]:
+        """What may match; a candidate's view is good until the next one is asked for."""
+
+    def fetch(self, item_id: str) -> Fetched:
+        """One item, whole."""
+
+    def remove(self, targets: Sequence[Target], disposal: Disposal) -> Iterator[Removal]:
+        """Remove exactly ``targets``."""
+
+    def look(self, targets: Sequence[Target]) -> Mapping[str, Whereabouts]:
+        """Where each target is now, by id."""
+
+    def recover(self) -> Sequence[str]:
+        """Finish or undo what an interrupted ``remove`` or ``put`` left; what was done, in words (nothing to do: empty)."""
+
+    def version_of(self, deposit: Deposit) -> str:
+        """The version that ``deposit`` would have here once it was put."""
+
+    def count(self, versions: Collection[str]) -> Mapping[tuple[str, str], int]:
+        """How many items of each of ``versions`` there are, by (folder, version)."""
+
+    def put(self, deposits: Sequence[Deposit]) -> Iterator[Placed]:
+        """Add ``deposits``; one ``Placed`` each, in their order."""
+
+    def close(self) -> None:
+        """Let go of files, locks and connections."""
+
+
+@runtime_checkable
+class Store(Protocol):
+    """One kind of mail storage."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    def claims(self, path: Path, head: bytes) -> bool:
+        """True where ``path`` surely is a store of this kind (S03).
+
+        ``head``: the first 4,096 bytes of a file; empty for a directory. Decided by content, never by the name alone.
+        """
+
+    def mailboxes(self, locator: str) -> Iterator[MailboxInfo | NotSearched]:
+        """The mailboxes at ``locator`` (``kind:rest``)."""
+
+    def open(self, locator: str, *, writable: bool = False) -> Mailbox:
+        """Open one mailbox; ``writable`` where ``remove``, ``put`` or ``recover`` will be called."""
+
+
+def iterate_removals(targets: Iterable[Target], removals: Iterable[Removal]) -> dict[str, Removal]:
+    """``removals`` by id, checked to answer each target exactly once; a ValueError says which does not."""
+    by_id: dict[str, Removal] = {}
+    for removal in removals:
+        if removal.id in by_id:
+            raise ValueError(f"the store answered twice for {removal.id}")
+        by_id[removal.id] = removal
+    asked = {target.id for target in targets}
+    if asked != by_id.keys():
+        raise ValueError(f"the store answered for {len(by_id)} items where {len(asked)} were asked for")
+    return by_id
