@@ -1,0 +1,1 @@
+"""What a repair tool would complain of, layer by layer."""

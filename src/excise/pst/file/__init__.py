@@ -1,0 +1,1 @@
+"""One PST or OST file, opened."""

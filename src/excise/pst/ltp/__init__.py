@@ -1,0 +1,1 @@
+"""Lists, tables and properties ([MS-PST] 2.3)."""

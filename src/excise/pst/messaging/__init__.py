@@ -1,0 +1,1 @@
+"""Stores, folders, messages and attachments ([MS-PST] 2.4)."""

@@ -1,0 +1,1 @@
+"""Node database layer ([MS-PST] 2.2): trees, blocks, nodes."""
