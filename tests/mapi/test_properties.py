@@ -121,9 +121,7 @@ def test_the_code_page_of_string8_is_found() -> None:
     assert own.text(PidTagSubject) == "Привет"
     given_page = PropertyBag.from_raw([(0x0037001E, russian)], code_page=1251)
     assert given_page.text(PidTagSubject) == "Привет"
-    by_internet = PropertyBag.from_raw(
-        [(0x0037001E, "Привет".encode("koi8-r")), (0x3FDE0003, (20866).to_bytes(4, "little"))]
-    )
+    by_internet = PropertyBag.from_raw([(0x0037001E, russian), (0x3FDE0003, (20866).to_bytes(4, "little"))])
     assert by_internet.text(PidTagSubject) == "Привет"
     unknown = PropertyBag.from_raw([(0x0037001E, b"caf\xe9"), (0x3FFD0003, (64999).to_bytes(4, "little"))])
     assert unknown.text(PidTagSubject) == "café"

@@ -56,6 +56,31 @@ _CODECS = {
     50222: "iso2022_jp_ext",
     52936: "hz",
 }
+#: Internet code page -> the Windows code page of the same script, in which a client of it stores its String8 values.
+_WINDOWS = {
+    20866: 1251,
+    20932: 932,
+    20936: 936,
+    21866: 1251,
+    28591: 1252,
+    28592: 1250,
+    28594: 1257,
+    28595: 1251,
+    28596: 1256,
+    28597: 1253,
+    28598: 1255,
+    28599: 1254,
+    28605: 1252,
+    38598: 1255,
+    50220: 932,
+    50221: 932,
+    50222: 932,
+    50225: 949,
+    51932: 932,
+    51936: 936,
+    51949: 949,
+    52936: 936,
+}
 _DOS = frozenset({437, 720, 737, 775, 850, 852, 855, 857, 858, 860, 861, 862, 863, 864, 865, 866, 869})
 
 
@@ -81,6 +106,11 @@ def codec(code_page: int) -> str | None:
         return codecs.lookup(name).name
     except LookupError:
         return None
+
+
+def windows(code_page: int) -> int:
+    """The Windows code page that goes with an Internet code page; any other page is returned as it is."""
+    return _WINDOWS.get(code_page, code_page)
 
 
 def decode(raw: bytes, code_page: int) -> str:

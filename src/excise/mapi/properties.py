@@ -10,6 +10,7 @@ offset for each and the data. The other readers (.msg, TNEF) bring their values 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import struct
 from collections.abc import Iterable, Iterator, Mapping
@@ -47,6 +48,8 @@ _FIXED = {
 _VARIABLE = frozenset({PropertyType.String8, PropertyType.String, PropertyType.Binary, PropertyType.Object})
 _FILETIME_EPOCH = datetime(1601, 1, 1, tzinfo=UTC)
 _OLE_EPOCH = datetime(1899, 12, 30, tzinfo=UTC)
+#: Codecs to try where bytes do not fit their code page; UTF-8 and ASCII are named for text that is neither.
+_OTHERS = {20127: ("utf-8", "cp1252"), 65001: ("cp1252",)}
 #: What a String8 value is decoded with where nothing says its code page.
 DEFAULT_CODE_PAGE = 1252
 
@@ -130,8 +133,11 @@ def decode_string8(raw: bytes, code_page: int) -> str:
     raw = raw.rstrip(b"\0") if code_page not in (1200, 1201, 12000, 12001) else raw
     try:
         return codepages.decode(raw, code_page)
-    except UnicodeDecodeError:
-        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        for other in _OTHERS.get(code_page, ("utf-8",)):
+            with contextlib.suppress(UnicodeDecodeError):
+                return raw.decode(other)
+        raise ValueError(f"byte {error.start} does not fit code page {code_page}") from None
 
 
 def _single(property_type: int) -> PropertyType:
@@ -267,7 +273,8 @@ class PropertyBag:
 
     def _find_code_page(self, given: int | None) -> int:
         own = self._raw_integer(PidTagMessageCodepage)
-        for page in (own, given, self._raw_integer(PidTagInternetCodepage)):
+        internet = self._raw_integer(PidTagInternetCodepage)
+        for page in (own, given, None if internet is None else codepages.windows(internet)):
             if page and page not in (1200, 1201) and codepages.codec(page) is not None:
                 return page
         return DEFAULT_CODE_PAGE
