@@ -7,21 +7,21 @@ undecodable.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from excise.core.digests import sha256_hex
+from excise.core.errors import DamagedInput
+from excise.mapi.item import AttachMethod, MapiAttachment, MapiItem
 from excise.model.archives import Budget, ZipDamagedError, ZipMember, open_zip
 from excise.model.charsets import decode_text
 from excise.model.multipart import Part
 from excise.model.parameters import Field, distinct_names
 from excise.model.transfer import decode_uu, uuencoded_files
 from excise.model.view import ATTACHMENT_KINDS, BODY_KINDS, TEXT_KINDS, AttachmentView, Untestable
-
-if TYPE_CHECKING:
-    from excise.mapi.item import MapiItem
 
 #: How deep multiparts, messages and containers are followed, and how many parts in one message.
 MAX_DEPTH = 24
@@ -30,6 +30,8 @@ MAX_PARTS = 10_000
 MAX_UNPACKED = 512 << 20
 _UU_FILES = 20
 _MESSAGE_TYPES = frozenset({"message/rfc822", "message/global", "message/news"})
+_MIME_HEAD = re.compile(rb"(?i)(?:content-|mime-version)")
+_BER_SEQUENCE = b"\x30"
 _TNEF_TYPES = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
 _ENCRYPTING = {
     "application/pkcs7-mime": "S/MIME",
@@ -87,10 +89,10 @@ class Contents:
         return contents
 
     @classmethod
-    def of_mapi(cls, item: MapiItem) -> Contents:
-        """Walk a MAPI item."""
+    def of_mapi(cls, item: MapiItem, notes: tuple[str, ...]) -> Contents:
+        """Walk a MAPI item; ``notes`` say what its reader could not read of it."""
         contents = cls()
-        contents.add_item(item, _Place())
+        contents.add_item(item, _Place(), notes)
         return contents
 
     def texts(self) -> Iterator[Text]:
@@ -106,7 +108,7 @@ class Contents:
         found = [flaw for flaw in self._flaws if flaw.term_kind == term_kind]
         if term_kind == "attachment-sha256":
             for attachment in self.attachments:
-                if attachment.sha256() is None:
+                if not attachment.is_item and attachment.sha256() is None:
                     what = attachment.name or "an attachment without a name"
                     found.append(Untestable(term_kind, f"the content of {what} cannot be read whole"))
         return tuple(dict.fromkeys(found))
@@ -172,7 +174,7 @@ class Contents:
         self, names: tuple[str, ...], place: _Place, size: Callable[[], int | None], sha256: Callable[[], str | None]
     ) -> None:
         """Record one attachment."""
-        self.attachments.append(AttachmentView(names, place.path, place.unpacked, size, sha256))
+        self.attachments.append(AttachmentView(names, place.path, place.unpacked, read_size=size, read_sha256=sha256))
 
     def _open_message_part(self, part: Part, place: _Place) -> None:
         encoding = (part.headers.first(b"content-transfer-encoding") or b"").strip().lower()
@@ -284,9 +286,79 @@ class Contents:
         return data or b""
 
     def _open_tnef(self, data: bytes, place: _Place, inner: _Place) -> None:
-        raise NotImplementedError
+        from excise.mapi.tnef import read_tnef
 
-    _open_msg = _open_tnef
+        try:
+            item = read_tnef(data)
+        except DamagedInput as error:
+            self.flaw(place, f"{inner.path[-1]} cannot be opened: {error.message}")
+            return
+        if inner.own:
+            self.mapi_items.append(item)
+        self.add_item(item, inner, item.notes)
 
-    def add_item(self, item: MapiItem, place: _Place) -> None:
-        raise NotImplementedError
+    def _open_msg(self, data: bytes, place: _Place, inner: _Place) -> None:
+        from excise.mapi.msg import read_msg
+
+        try:
+            item = read_msg(data)
+        except DamagedInput as error:
+            self.flaw(place, f"{inner.path[-1]} cannot be opened: {error.message}", ATTACHMENT_KINDS)
+            return
+        self.add_item(item, inner, item.notes)
+
+    def add_item(self, item: MapiItem, place: _Place, notes: tuple[str, ...]) -> None:
+        """Walk a MAPI item."""
+        for note in notes:
+            self.flaw(place, note)
+        if place.own:
+            self._texts.append(partial(self._read_bodies, item, place))
+        for attachment in item.attachments:
+            self._count += 1
+            if self._count > MAX_PARTS:
+                self.flaw(place, f"the message has more than {MAX_PARTS:,} parts")
+                return
+            if attachment.embedded is not None:
+                self._add_embedded(attachment, attachment.embedded, place)
+            else:
+                self._add_file(item, attachment, place)
+
+    def _add_embedded(self, attachment: MapiAttachment, embedded: MapiItem, place: _Place) -> None:
+        # A message in a MAPI store is no file: it has neither bytes nor a digest.
+        names = distinct_names(attachment.names)
+        self.attachments.append(AttachmentView(names, place.path, place.unpacked, is_item=True))
+        inner = place.inside(names[0] if names else "attached message")
+        if inner.depth >= MAX_DEPTH:
+            self.flaw(place, f"messages are nested deeper than {MAX_DEPTH} levels")
+        else:
+            self.add_item(embedded, inner, embedded.notes)
+
+    def _add_file(self, item: MapiItem, attachment: MapiAttachment, place: _Place) -> None:
+        names, data = distinct_names(attachment.names), attachment.data
+        if data is None:
+            self.attachments.append(AttachmentView(names, place.path, place.unpacked))
+            if attachment.method == AttachMethod.EmbeddedMessage or not names:
+                label = names[0] if names else "an attachment"
+                self.flaw(place, f"{label} is not looked into: {attachment.reason}", ATTACHMENT_KINDS)
+            return
+        self.attach(names, place, lambda: len(data), lambda: sha256_hex(data))
+        if item.message_class.upper().endswith(".SMIME.MULTIPARTSIGNED") and _MIME_HEAD.match(data):
+            self.add_entity(Part(data, 0, len(data)), place)
+        elif ".SMIME" in item.message_class.upper() and data[:1] == _BER_SEQUENCE:
+            self.flaw(place, "the message is encrypted, or signed in opaque form (S/MIME)")
+        elif "message.rpmsg" in (name.lower() for name in names):
+            self.flaw(place, "the message is encrypted (rights management)")
+        else:
+            self.open_container(names, attachment.mime_type, lambda: data, place)
+
+    def _read_bodies(self, item: MapiItem, place: _Place) -> Iterator[Text]:
+        from excise.mapi.body import read_bodies
+
+        bodies = read_bodies(item)
+        for note in bodies.notes:
+            self.flaw(place, note, TEXT_KINDS)
+        if bodies.text is not None:
+            yield Text("text/plain", bodies.text)
+        html = bodies.html_text()
+        if html is not None:
+            yield Text("text/html", html)

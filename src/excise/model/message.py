@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from excise.model.addresses import Address
+from excise.model.mapi_view import MapiView
 from excise.model.mime import MimeView
 from excise.model.view import AttachmentView, MessageView, Untestable, envelope
 
-__all__ = ["Address", "AttachmentView", "MessageView", "MimeView", "Untestable", "envelope"]
+__all__ = ["Address", "AttachmentView", "MapiView", "MessageView", "MimeView", "Untestable", "envelope"]

@@ -14,9 +14,9 @@ from functools import cached_property
 from excise.model.addresses import Address, parse_addresses, parse_date, received_date
 from excise.model.contents import Contents
 from excise.model.headers import HeaderBlock, decode_header, unfold, with_line_feeds
-from excise.model.hypertext import Hypertext, plain_links
 from excise.model.item_class import mime_item_class
 from excise.model.multipart import Part
+from excise.model.readable import all_links, readable_texts
 from excise.model.view import BODY_KINDS, AttachmentView, MessageView, Untestable
 
 SENDER_FIELDS = (b"from", b"sender", b"resent-from", b"resent-sender")
@@ -143,16 +143,10 @@ class MimeView(MessageView):
         return iter(self._contents.attachments)
 
     def texts(self) -> Iterator[str]:
-        for media_type, text in self._contents.texts():
-            yield Hypertext(text).text if media_type in ("text/html", "application/xhtml+xml") else text
+        return readable_texts(self._contents)
 
     def links(self) -> Iterator[str]:
-        for media_type, text in self._contents.texts():
-            if media_type in ("text/html", "application/xhtml+xml"):
-                document = Hypertext(text)
-                yield from document.links
-                text = document.text
-            yield from plain_links(text)
+        return all_links(self._contents)
 
     def untestable(self, term_kind: str) -> tuple[Untestable, ...]:
         return self._contents.flaws(term_kind) if term_kind in BODY_KINDS else ()

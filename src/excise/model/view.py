@@ -34,11 +34,14 @@ class AttachmentView:
 
     ``names``: every form of its name, decoded (RFC 2231, RFC 2047, raw; MAPI long and short), the best first.
     ``path``: the names of the containers around it, outermost first; empty for an attachment of the message itself.
+    ``unpacked``: it lies in a winmail.dat of the message itself. ``is_item``: a message in a MAPI store,
+    which has no bytes.
     """
 
     names: tuple[str, ...]
     path: tuple[str, ...] = ()
     unpacked: bool = False
+    is_item: bool = False
     read_size: Callable[[], int | None] = field(default=lambda: None, repr=False, compare=False)
     read_sha256: Callable[[], str | None] = field(default=lambda: None, repr=False, compare=False)
 
