@@ -1,0 +1,286 @@
+"""PST, OST and PAB files as a source to search and to copy from (``pst:PATH``; one mailbox a file), read with libpff.
+
+- An item's id is its node id in hex. Its version is taken over what is stable (``pst_record``). Which nodes are items,
+  and how folders are named, stands in ``pst_tree``; what libpff cannot reach, in ``pst_item``.
+- ``fetch`` rebuilds the item as MIME and gives the record of all its properties. An item whose parts are not all there,
+  by the store's own figures, is ``ItemDamaged``. What libpff has no call for (an embedded message) is left out, and one
+  of ``Fetched.notes`` begins with ``incomplete:`` for each such part: such a copy is never the whole item.
+- Nothing is removed from PST files or put into them in this release.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from excise.core.errors import ExciseError
+from excise.core.text import shown
+from excise.criteria import Matcher
+from excise.mapi.item import MapiAttachment
+from excise.mapi.tags import NamedProperty, PidTagMessageSize
+from excise.mapi.to_mime import to_mime
+from excise.model.item import Deposit, Disposal, Fetched, Placed, Removal, Target, Whereabouts
+from excise.model.message import MapiView, MessageView, Untestable
+from excise.store_api.errors import ItemDamaged, ItemNotFound, Unsupported
+from excise.store_api.protocols import (
+    Candidate,
+    Capabilities,
+    Folder,
+    MailboxInfo,
+    NotSearched,
+    Store,
+    Tally,
+    Unreadable,
+)
+from excise.stores.pst_file import MAGIC, PstFile, Unreachable
+from excise.stores.pst_item import PstItem
+from excise.stores.pst_record import flags_of_item, record_of_item, version_of_item
+from excise.stores.pst_tree import PstFolder, PstNode, PstTree
+
+KIND = "pst"
+NO_REMOVAL = "removing messages from PST files comes with a later release; search and copy work"
+NO_PUT = "putting messages into PST files comes with a later release; search and copy work"
+#: How a note begins that says what is missing in the copy of an item.
+INCOMPLETE = "incomplete: "
+
+
+class PstView(MapiView):
+    """An item as the matcher sees it; what could not be read is untestable for the terms that need it."""
+
+    def __init__(self, item: PstItem, folder: str) -> None:
+        size = item.properties.integer(PidTagMessageSize)
+        super().__init__(item, folder=folder, flags=flags_of_item(item), size=size, notes=())
+        self._pst_item = item
+
+    def untestable(self, term_kind: str) -> tuple[Untestable, ...]:
+        """Why terms of this kind cannot be tested on all of it."""
+        found = super().untestable(term_kind)
+        if term_kind == "recipient":
+            _ = self._pst_item.recipients
+        reason = self._pst_item.damage.get(term_kind) or self._pst_item.out_of_reach.get(term_kind)
+        return (*found, Untestable(term_kind, reason)) if reason else found
+
+
+class PstCandidate:
+    """An item that ``find`` offers."""
+
+    def __init__(self, node: PstNode, item: PstItem) -> None:
+        self.id = node.id
+        self.view: MessageView = PstView(item, node.folder)
+        self.doubt = "an associated item, which belongs to its folder's settings" if node.associated else ""
+        self._item = item
+
+    @cached_property
+    def version(self) -> str:
+        """The fingerprint; recipients and attachments are read for it."""
+        return version_of_item(self._item)
+
+
+class PstMailbox:
+    """One opened file."""
+
+    def __init__(self, locator: str) -> None:
+        """Open the file at ``locator``; an ExciseError where that fails."""
+        self._file = PstFile(Path(locator.removeprefix(f"{KIND}:")))
+        self._locator = f"{KIND}:{self._file.path}"
+        self._found: dict[str, PstNode] | None = None
+
+    @property
+    def info(self) -> MailboxInfo:
+        """The mailbox; its identity is that of the file at its path now."""
+        return MailboxInfo(
+            KIND,
+            self._locator,
+            str(self._file.path),
+            self._file.identity(),
+            self._file.status.st_size,
+            details=self._file.details(),
+        )
+
+    def folders(self) -> Iterator[Folder]:
+        """Every folder with the number of its items; one path may stand for several nodes."""
+        counts: Counter[str] = Counter()
+        for found in self._walk():
+            if isinstance(found, PstFolder):
+                counts[found.path] += 0
+            else:
+                counts[found.folder] += 1
+        yield from (Folder(path, count) for path, count in counts.items())
+
+    def find(self, matcher: Matcher, tally: Tally) -> Iterator[Candidate | Unreadable]:
+        """Every item of the folders that the criteria admit; MailboxChanged at the end where the file changed."""
+        for found in self._walk():
+            if isinstance(found, PstFolder):
+                continue
+            if isinstance(found, Unreadable):
+                tally.advance(1, 0)
+                yield found
+                continue
+            if not matcher.criteria.admits_folder(found.folder):
+                tally.advance(1, 0)
+                continue
+            try:
+                item = self._item(found)
+            except Unreachable as error:
+                tally.advance(1, 0)
+                yield Unreadable(f"item {found.id}", str(error), found.folder, found.id)
+                continue
+            tally.advance(1, max(0, item.properties.integer(PidTagMessageSize) or 0))
+            yield PstCandidate(found, item)
+        tally.flush()
+        self._file.check_unchanged()
+
+    def fetch(self, item_id: str) -> Fetched:
+        """One item, whole; ItemDamaged where the store's own figures do not agree with what was read."""
+        node, item = self._at(item_id)
+        damage = item.read_whole()
+        if damage:
+            where = f"item {item_id} in the folder {shown(node.folder)!r}"
+            raise ItemDamaged(
+                f"{self._file.path}: {where} is not whole: {'; '.join(damage)}",
+                hint="Let Outlook's Inbox Repair Tool (SCANPST) mend a copy of the file, and search that.",
+            )
+        rebuilt = to_mime(item)
+        self._file.check_unchanged()
+        missing = [_missing(number, one) for number, one in enumerate(item.attachments, 1) if one.reason is not None]
+        return Fetched(
+            id=node.id,
+            version=version_of_item(item),
+            content=rebuilt.data,
+            folder=node.folder,
+            flags=flags_of_item(item),
+            delivered=item.delivered,
+            attributes={"associated": True} if node.associated else {},
+            properties=record_of_item(item),
+            headers=tuple((name, str(origin)) for name, origin in rebuilt.headers),
+            notes=(*missing, *item.remarks, *rebuilt.notes),
+        )
+
+    def remove(self, targets: Sequence[Target], disposal: Disposal) -> Iterator[Removal]:
+        """Unsupported, always."""
+        del targets, disposal
+        raise Unsupported(f"{self._file.path}: {NO_REMOVAL}", hint="Use excise copy.")
+
+    def look(self, targets: Sequence[Target]) -> Mapping[str, Whereabouts]:
+        """Where each target is now; one that cannot be read is UNKNOWN."""
+        return {target.id: self._look(target) for target in targets}
+
+    def _look(self, target: Target) -> Whereabouts:
+        try:
+            _, item = self._at(target.id)
+            damage = item.read_whole()
+        except ItemNotFound:
+            return Whereabouts.ABSENT
+        except ItemDamaged:
+            return Whereabouts.UNKNOWN
+        if damage:
+            return Whereabouts.UNKNOWN
+        return Whereabouts.HERE if version_of_item(item) == target.version else Whereabouts.CHANGED
+
+    def recover(self) -> Sequence[str]:
+        """Nothing is ever half done here."""
+        return ()
+
+    def version_of(self, deposit: Deposit) -> str:
+        """Unsupported, as ``put``."""
+        del deposit
+        raise Unsupported(f"{self._file.path}: {NO_PUT}")
+
+    def count(self, versions: Collection[str]) -> Mapping[tuple[str, str], int]:
+        """How many readable items of each version there are, by folder; every item is read whole for it."""
+        wanted = frozenset(versions)
+        counts: Counter[tuple[str, str]] = Counter()
+        for node in self._nodes().values():
+            try:
+                item = self._item(node)
+            except Unreachable:
+                # An item that cannot be read has no version; find reports it.
+                continue
+            version = version_of_item(item)
+            if version in wanted and not item.damage:
+                counts[node.folder, version] += 1
+        return counts
+
+    def put(self, deposits: Sequence[Deposit]) -> Iterator[Placed]:
+        """Unsupported, always."""
+        del deposits
+        raise Unsupported(f"{self._file.path}: {NO_PUT}", hint="Name a Maildir or an mbox to put them into.")
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._found = None
+        self._file.close()
+
+    @cached_property
+    def _names(self) -> dict[int, NamedProperty]:
+        return self._file.names()
+
+    def _walk(self) -> Iterator[PstFolder | PstNode | Unreadable]:
+        """Every folder and item; what was met is remembered, so that ``fetch`` finds it at once."""
+        nodes: dict[str, PstNode] = {}
+        for found in PstTree(self._file):
+            if isinstance(found, PstNode):
+                nodes[found.id] = found.forget()
+            yield found
+        self._found = nodes
+
+    def _nodes(self) -> dict[str, PstNode]:
+        if self._found is None:
+            for _ in self._walk():
+                pass
+        return self._found or {}
+
+    def _item(self, node: PstNode) -> PstItem:
+        return PstItem(self._file, node.node if node.node is not None else node.again(), self._names)
+
+    def _at(self, item_id: str) -> tuple[PstNode, PstItem]:
+        node = self._nodes().get(item_id)
+        if node is None:
+            raise ItemNotFound(f"{self._file.path}: there is no item {shown(item_id, 80)!r}", hint="Search again.")
+        try:
+            return node, self._item(node)
+        except Unreachable as error:
+            raise ItemDamaged(f"{self._file.path}: item {item_id} cannot be read: {error}") from error
+
+
+class PstStore:
+    """PST files."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Search and copy."""
+        return Capabilities(KIND, removal_refused_because=NO_REMOVAL)
+
+    def claims(self, path: Path, head: bytes) -> bool:
+        """True for a file that begins with ``!BDN``."""
+        del path
+        return head[:4] == MAGIC
+
+    def mailboxes(self, locator: str) -> Iterator[MailboxInfo | NotSearched]:
+        """The one mailbox of the file."""
+        try:
+            mailbox = self.open(locator)
+        except ExciseError as error:
+            yield NotSearched(locator.removeprefix(f"{KIND}:"), error.text(), error.exit_code)
+            return
+        try:
+            found = mailbox.info
+        finally:
+            mailbox.close()
+        yield found
+
+    def open(self, locator: str, *, writable: bool = False) -> PstMailbox:
+        """Open one file; ``writable`` is Unsupported."""
+        if writable:
+            raise Unsupported(f"{locator}: {NO_REMOVAL}", hint="Use excise copy.")
+        return PstMailbox(locator)
+
+
+def _missing(number: int, attachment: MapiAttachment) -> str:
+    name = f" {shown(attachment.name, 120)!r}" if attachment.name else ""
+    return f"{INCOMPLETE}attachment {number}{name} is not in the copy: {attachment.reason}"
+
+
+STORE: Store = PstStore()
