@@ -1,8 +1,8 @@
 """The reference store: mailboxes in the memory of this process (``memory:NAME``).
 
 It shows what the contract of ``store_api.protocols`` asks for in its plainest form, with every disposal, and other
-tests build on it. Faults are injected by a subclass of ``MemoryMailbox`` that a subclass of ``MemoryStore`` opens, never
-by a switch in here.
+tests build on it. Faults are injected by a subclass of ``MemoryMailbox`` that a subclass of ``MemoryStore`` opens,
+never by a switch in here.
 
 Invariants: an item's id is its folder and a serial number that is never given twice, so that an id never names another
 item; an item that moves (to the trash) has a new id and keeps its serial number.

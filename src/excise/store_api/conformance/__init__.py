@@ -1,9 +1,10 @@
 """The conformance suite: what every store must do, as tests that a store's author runs against it.
 
 Derive a test class from ``StoreConformance`` (or, where your test cannot make a mailbox, from ``ReadingConformance``
-with ``some_mailbox`` written), set ``store``, and write ``make_mailbox``; the other hooks and settings stand in ``base``
-with what they are for. pytest runs it, and nothing here imports pytest. A test whose hook is missing, or that asks for an
-ability that the store does not have, is skipped with the reason. Test names carry the numbers of the safety rules::
+with ``some_mailbox`` written), set ``store``, and write ``make_mailbox``; the other hooks and settings stand in
+``base`` with what they are for. pytest runs it, and nothing here imports pytest. A test whose hook is missing, or that
+asks for an ability that the store does not have, is skipped with the reason. Test names carry the numbers of the safety
+rules::
 
     class TestMyStore(StoreConformance):
         store = MyStore()
