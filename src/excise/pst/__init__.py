@@ -1,8 +1,14 @@
 """PST and OST files in pure Python. Of the rest of Excise it uses nothing but the errors.
 
 >>> import excise.pst
->>> with excise.pst.open("mail.pst") as pst:
+>>> with excise.pst.open("mail.pst") as pst:  # doctest: +SKIP
 ...     for folder in pst.folders():
 ...         for row in folder.summaries():
 ...             print(folder.path, row.subject, row.delivery_time)
 """
+
+from excise.pst.disk.damage import Damage, Damaged
+from excise.pst.file.read import PstFile
+from excise.pst.file.read import open_pst as open
+
+__all__ = ["Damage", "Damaged", "PstFile", "open"]

@@ -82,6 +82,33 @@ def codec_of(code_page: int) -> str | None:
         return None
 
 
+# The Windows code page in which Outlook keeps the strings of an item that went out in another character set.
+_ANSI_OF_INTERNET = {50220: 932, 50221: 932, 50222: 932, 20932: 932, 51932: 932, 50225: 949, 51949: 949, 52936: 936}
+_ANSI_OF_INTERNET |= {54936: 936, 20866: 1251, 21866: 1251, 28591: 1252, 28592: 1250, 28594: 1257, 28595: 1251}
+_ANSI_OF_INTERNET |= {28596: 1256, 28597: 1253, 28598: 1255, 28599: 1254, 28605: 1252}
+# By primary language (the low 10 bits of an LCID); Chinese by the whole LCID, and 1252 for all others.
+_ANSI_OF_LANGUAGE = {0x11: 932, 0x12: 949, 0x1E: 874, 0x19: 1251, 0x22: 1251, 0x23: 1251, 0x02: 1251, 0x08: 1253}
+_ANSI_OF_LANGUAGE |= {0x1F: 1254, 0x0D: 1255, 0x01: 1256, 0x29: 1256, 0x2A: 1258, 0x25: 1257, 0x26: 1257, 0x27: 1257}
+_ANSI_OF_LANGUAGE |= {0x05: 1250, 0x0E: 1250, 0x15: 1250, 0x18: 1250, 0x1B: 1250, 0x24: 1250, 0x1A: 1250}
+_ANSI_OF_CHINESE = {2052: 936, 4100: 936, 1028: 950, 3076: 950, 5124: 950}
+
+
+def ansi_codec(message_page: int | None, internet_page: int | None, lcid: int | None) -> str | None:
+    """The codec for the PtypString8 values of an item; None where the item does not tell.
+
+    From PidTagMessageCodepage; else from the code page of its Internet form, which is another than that of the
+    strings (iso-2022-jp for strings in Shift-JIS); else from its locale.
+    """
+    if message_page is not None and (codec := codec_of(message_page)) is not None:
+        return codec
+    page = _ANSI_OF_INTERNET.get(internet_page or 0)
+    if page is None and internet_page is not None and (1250 <= internet_page <= 1258 or 874 <= internet_page <= 950):
+        page = internet_page
+    if page is None and lcid is not None:
+        page = _ANSI_OF_CHINESE.get(lcid) or _ANSI_OF_LANGUAGE.get(lcid & 0x3FF)
+    return None if page is None else codec_of(page)
+
+
 def fixed_size(ptype: int) -> int | None:
     """Bytes of a value of ``ptype``, None where they vary."""
     return INLINE.get(ptype, FIXED.get(ptype))

@@ -37,9 +37,12 @@ class FileSource:
 
     def read(self, offset: int, length: int) -> bytes:
         """See ``Source``."""
-        data = os.pread(self._fd, length, offset)
-        while len(data) < length and (more := os.pread(self._fd, length - len(data), offset + len(data))):
-            data += more
+        try:
+            data = os.pread(self._fd, length, offset)
+            while len(data) < length and (more := os.pread(self._fd, length - len(data), offset + len(data))):
+                data += more
+        except OSError as error:
+            raise SourceUnavailable(f"{self.name}: cannot be read at {offset}: {error.strerror or error}") from error
         return data
 
     def close(self) -> None:

@@ -1,0 +1,281 @@
+"""Folders, their items, and searching them without opening a message ([MS-PST] 2.4.4).
+
+An item belongs to a folder by its NBT entry (nidParent) or by a row of the folder's contents table. Both are asked, so
+that neither a lost row nor a lost node drops an item in silence: a row without a node is a failed item, a node without
+a row is an item whose summary has the doubt ``no row``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from excise.pst.disk.damage import Damage, Damaged, DamageLog
+from excise.pst.disk.ids import (
+    NID_TYPE_ASSOC_CONTENTS_TABLE,
+    NID_TYPE_CONTENTS_TABLE,
+    NID_TYPE_SEARCH_CONTENTS_TABLE,
+    NID_TYPE_SEARCH_FOLDER,
+    nid_type,
+    sibling_nid,
+)
+from excise.pst.ltp.properties import PropertyContext
+from excise.pst.ltp.table import TableContext
+from excise.pst.ltp.values import PT_STRING8
+from excise.pst.messaging import tags
+from excise.pst.messaging.message import Message, plain_subject
+
+if TYPE_CHECKING:
+    from excise.pst.messaging.store import MessageStore
+
+#: Outlook cuts the strings of a table at this many characters.
+TABLE_STRING_LIMIT = 255
+
+NO_ROW = "no row"
+NO_COLUMN = "no column"
+NO_CELL = "no cell"
+CUT = "may be cut"
+CODE_PAGE = "code page not known"
+UNREADABLE = "unreadable"
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a contents table says of one message. A field that was not asked for, or is absent, is None.
+
+    ``doubts`` maps each field that cannot be trusted to the reason; the message itself must be asked for these.
+    """
+
+    nid: int
+    subject: str | None
+    sender: str | None
+    display_to: str | None
+    display_cc: str | None
+    message_class: str | None
+    submit_time: datetime | None
+    delivery_time: datetime | None
+    modified_time: datetime | None
+    flags: int | None
+    size: int | None
+    importance: int | None
+    doubts: dict[str, str]
+
+    @property
+    def has_attachments(self) -> bool | None:
+        """The attachment flag; None where the flags are not known."""
+        return None if self.flags is None else bool(self.flags & tags.FLAG_HAS_ATTACHMENTS)
+
+
+_TAGS = (
+    tags.SUBJECT, tags.SENT_REPRESENTING_NAME, tags.DISPLAY_TO, tags.DISPLAY_CC, tags.MESSAGE_CLASS,
+    tags.CLIENT_SUBMIT_TIME, tags.MESSAGE_DELIVERY_TIME, tags.LAST_MODIFICATION_TIME, tags.MESSAGE_FLAGS,
+    tags.MESSAGE_SIZE, tags.IMPORTANCE,
+)  # fmt: skip
+#: The fields of a summary, and their property ids, in order.
+SUMMARY_FIELDS: dict[str, int] = dict(zip([each.name for each in fields(Summary)][1:-1], _TAGS, strict=True))
+_TEXT = {"subject", "sender", "display_to", "display_cc", "message_class"}
+_TYPES: dict[str, type] = dict.fromkeys(_TEXT, str) | {
+    name: datetime if name.endswith("_time") else int for name in SUMMARY_FIELDS if name not in _TEXT
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FailedItem:
+    """An item that is there and cannot be opened."""
+
+    nid: int
+    damage: Damage
+
+
+@dataclass(slots=True)
+class Counts:
+    """Items seen in one walk of a folder; always ``seen == read + failed``."""
+
+    seen: int = 0
+    read: int = 0
+    failed: int = 0
+
+
+class Folder:
+    """One folder. Its name is ``display_name``; its place in the tree ``parent`` and ``path``.
+
+    ``counts`` are of the last walk by ``messages`` or ``associated``.
+    """
+
+    def __init__(self, store: MessageStore, nid: int, parent: Folder | None) -> None:
+        self.store = store
+        self.nid = nid
+        self.parent = parent
+        self.children: list[Folder] = []
+        self.log = DamageLog(store.ndb.log)
+        self.counts = Counts()
+
+    @property
+    def is_search(self) -> bool:
+        """True for a search folder: its rows refer to messages of other folders."""
+        return nid_type(self.nid) == NID_TYPE_SEARCH_FOLDER
+
+    @cached_property
+    def properties(self) -> PropertyContext | None:
+        """The folder's properties; None where they cannot be read, which is in ``log``."""
+        node = self.store.ndb.node(self.nid, self.log)
+        try:
+            if node is None:
+                raise Damaged(self._damage("NBT", "nid", "a node", "none"))  # noqa: TRY301 - one place records both
+            return PropertyContext(node, self.store.codec)
+        except Damaged as error:
+            self.log.add(error.damage)
+            return None
+
+    @cached_property
+    def display_name(self) -> str:
+        """The folder's name; empty for a root without one, and ``[0x…]`` where it cannot be read."""
+        if self.properties is None:
+            return f"[0x{self.nid:x}]"
+        return self.properties.text(tags.DISPLAY_NAME) or ""
+
+    @cached_property
+    def path(self) -> tuple[str, ...]:
+        """The names from below the root down to this folder; empty for the root."""
+        return (
+            ()
+            if self.parent is None and self.nid == self.store.root.nid
+            else ((*self.parent.path, self.display_name) if self.parent is not None else (self.display_name,))
+        )
+
+    @cached_property
+    def message_nids(self) -> list[int]:
+        """The NIDs of all messages here, by NID: those of the NBT and of the contents table. None for a search."""
+        own = self.store.messages_of.get(self.nid, []) if not self.is_search else []
+        return self._with_rows(own, self.contents) if not self.is_search else []
+
+    @cached_property
+    def associated_nids(self) -> list[int]:
+        """The NIDs of all folder-associated items here, by NID."""
+        return self._with_rows(self.store.associated_of.get(self.nid, []), self.associated_contents)
+
+    @cached_property
+    def contents(self) -> TableContext | None:
+        """The contents table, of a search folder its search contents table; None where it cannot be read."""
+        kind = NID_TYPE_SEARCH_CONTENTS_TABLE if self.is_search else NID_TYPE_CONTENTS_TABLE
+        return self._table(kind)
+
+    @cached_property
+    def associated_contents(self) -> TableContext | None:
+        """The table of folder-associated items; None where it cannot be read, or for a search folder."""
+        return None if self.is_search else self._table(NID_TYPE_ASSOC_CONTENTS_TABLE)
+
+    @cached_property
+    def found_nids(self) -> list[int]:
+        """The messages that a search folder refers to, by NID; empty for any other folder."""
+        return [row_id for row_id, _ in self._index(self.contents)] if self.is_search else []
+
+    def messages(self) -> Iterator[Message | FailedItem]:
+        """Every message here, opened; those that cannot be are failed items. Sets ``counts``."""
+        return self._open_all(self.message_nids)
+
+    def associated(self) -> Iterator[Message | FailedItem]:
+        """Every folder-associated item here, as ``messages``."""
+        return self._open_all(self.associated_nids)
+
+    def summaries(self, wanted: Collection[str] = tuple(SUMMARY_FIELDS)) -> Iterator[Summary]:
+        """A summary of every message here, from the contents table in one pass, then those without a row.
+
+        ``wanted`` names fields of ``Summary``; fewer are faster. Of a search folder it gives the rows that it has.
+        KeyError for a field that is none.
+        """
+        names = tuple(name for name in SUMMARY_FIELDS if name in wanted)
+        for name in wanted:
+            SUMMARY_FIELDS[name]
+        rows = set() if self.is_search else set(self.message_nids)
+        table = self.contents
+        if table is not None:
+            try:
+                for summary in _scan(table, names):
+                    rows.discard(summary.nid)
+                    yield summary
+            except Damaged as error:
+                self.log.add(error.damage)
+        for nid in sorted(rows):
+            yield _summary(nid, {}, dict.fromkeys(names, NO_ROW))
+
+    def open(self, nid: int) -> Message:
+        """The message ``nid``. Damaged where it is not there or cannot be read."""
+        return self.store.open(nid)
+
+    def _open_all(self, nids: Sequence[int]) -> Iterator[Message | FailedItem]:
+        self.counts = counts = Counts()
+        for nid in nids:
+            counts.seen += 1
+            try:
+                message = self.open(nid)
+            except Damaged as error:
+                counts.failed += 1
+                self.log.add(error.damage)
+                yield FailedItem(nid, error.damage)
+            else:
+                counts.read += 1
+                yield message
+
+    def _with_rows(self, own: list[int], table: TableContext | None) -> list[int]:
+        rows = [row_id for row_id, _ in self._index(table)]
+        return sorted({*own, *rows}) if rows != own else own
+
+    def _index(self, table: TableContext | None) -> list[tuple[int, int]]:
+        try:
+            return table.index if table is not None else []
+        except Damaged as error:
+            self.log.add(error.damage)
+            return []
+
+    def _table(self, kind: int) -> TableContext | None:
+        node = self.store.ndb.node(sibling_nid(self.nid, kind), self.log)
+        try:
+            if node is None:
+                raise Damaged(self._damage("NBT", "nid", f"table 0x{sibling_nid(self.nid, kind):x}", "none"))  # noqa: TRY301
+            return TableContext(node, self.store.codec)
+        except Damaged as error:
+            self.log.add(error.damage)
+            return None
+
+    def _damage(self, structure: str, field: str, expected: str, found: str) -> Damage:
+        return Damage("messaging", structure, field, f"folder 0x{self.nid:x}", -1, expected, found)
+
+
+def _summary(nid: int, values: dict[str, object], doubts: dict[str, str]) -> Summary:
+    return Summary(nid, **{name: values.get(name) for name in SUMMARY_FIELDS}, doubts=doubts)  # type: ignore[arg-type]
+
+
+def _scan(table: TableContext, names: Sequence[str]) -> Iterator[Summary]:
+    """The rows of ``table``. Each value is checked, so that what the row cannot say for sure is marked."""
+    positions = list(SUMMARY_FIELDS)
+    plan = [(positions.index(name), at, name, _TYPES[name], name == "subject") for at, name in enumerate(names)]
+    absent = {name: NO_COLUMN for name in names if SUMMARY_FIELDS[name] not in table.columns}
+    ansi = {name for name in names if name not in absent and _is_string8(table, SUMMARY_FIELDS[name])}
+    width = len(positions)
+    # One call a row in the hot loop, with values whose types were checked above.
+    make: Callable[..., Summary] = Summary
+    for row_id, cells in table.scan([SUMMARY_FIELDS[name] for name in names]):
+        out: list[object] = [None] * width
+        doubts: dict[str, str] = {}
+        for position, at, name, kind, is_subject in plan:
+            value = cells[at]
+            if not isinstance(value, kind):
+                doubts[name] = absent.get(name) or (NO_CELL if value is None else UNREADABLE)
+                continue
+            if kind is str:
+                if len(value) >= TABLE_STRING_LIMIT:  # type: ignore[arg-type]
+                    doubts[name] = CUT
+                elif name in ansi and not value.isascii():  # type: ignore[union-attr]
+                    doubts[name] = CODE_PAGE
+                if is_subject:
+                    value = plain_subject(value)  # type: ignore[arg-type]
+            out[position] = value
+        yield make(row_id, *out, doubts)
+
+
+def _is_string8(table: TableContext, prop_id: int) -> bool:
+    return table.columns[prop_id].tag & 0xFFFF == PT_STRING8
