@@ -1,0 +1,1 @@
+"""The case: its directory, evidence parts, chained logs, sealed bags and their verification."""

@@ -37,13 +37,18 @@ from excise.model.message import MessageView
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a kind of store can do, as data."""
+    """What a kind of store can do, as data.
+
+    ``rewrites``: a removal replaces the mailbox's file, so that its identity is another one afterwards. ``local_files``: work
+    may be spread over processes. ``removal_refused_because``: why ``disposals`` is empty, for the user.
+    """
 
     kind: str
     disposals: frozenset[Disposal] = frozenset()
     can_put: bool = False
     reports_holds: bool = False
     local_files: bool = True
+    rewrites: bool = False
     removal_refused_because: str = ""
 
     @property

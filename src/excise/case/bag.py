@@ -1,0 +1,74 @@
+"""Sealing a run's bag: BagIt, RFC 8493.
+
+The payload (``data/``) is complete before it is sealed; the payload manifest is made by reading every file again. The tag
+manifest is written last, by rename: a bag without it is not sealed. Names in a bag are ASCII and made by Excise alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from excise import __version__
+from excise.core.clock import now
+from excise.core.digests import sha256_hex, sha256_stream
+from excise.core.errors import DoesNotVerify
+from excise.core.files import open_nofollow, read_regular, write_durably
+
+TAG_MANIFEST = "tagmanifest-sha256.txt"
+_TAGS = ("bag-info.txt", "bagit.txt", "manifest-sha256.txt")
+
+
+def is_sealed(bag: Path) -> bool:
+    """True where the bag has been sealed."""
+    return (bag / TAG_MANIFEST).is_file()
+
+
+def payload(bag: Path) -> Iterator[Path]:
+    """The files below ``data/``, by name."""
+    for root, directories, files in os.walk(bag / "data"):
+        directories.sort()
+        for name in sorted(files):
+            yield Path(root, name)
+
+
+def seal(bag: Path, info: Mapping[str, str]) -> str:
+    """Seal ``bag``; the SHA-256 of its tag manifest. ``info`` goes into bag-info.txt."""
+    lines, octets, streams = [], 0, 0
+    for path in payload(bag):
+        with os.fdopen(open_nofollow(path), "rb") as stream:
+            digest, size = sha256_stream(stream)
+        lines.append(f"{digest}  {path.relative_to(bag).as_posix()}\n")
+        octets, streams = octets + size, streams + 1
+    facts = {
+        "Bag-Software-Agent": f"excise {__version__}",
+        "Bagging-Date": now().date().isoformat(),
+        "Payload-Oxum": f"{octets}.{streams}",
+        **info,
+    }
+    tags = {
+        "bagit.txt": "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n",
+        "bag-info.txt": "".join(f"{name}: {' '.join(value.split())}\n" for name, value in facts.items()),
+        "manifest-sha256.txt": "".join(lines),
+    }
+    for name, text in tags.items():
+        write_durably(bag / name, text.encode())
+    manifest = "".join(f"{sha256_hex(tags[name].encode())}  {name}\n" for name in _TAGS).encode()
+    write_durably(bag / TAG_MANIFEST, manifest)
+    return sha256_hex(manifest)
+
+
+def tag_manifest_sha256(bag: Path) -> str:
+    """SHA-256 of the sealed bag's tag manifest, which binds all that is in it."""
+    return sha256_hex(read_regular(bag / TAG_MANIFEST))
+
+
+def validate(bag: Path) -> None:
+    """Have BagIt's own validator read the bag; a DoesNotVerify says what it says."""
+    import bagit
+
+    try:
+        bagit.Bag(str(bag)).validate(processes=1)
+    except (bagit.BagError, OSError, UnicodeDecodeError, ValueError) as error:
+        raise DoesNotVerify(f"{bag}: the BagIt validator says: {' '.join(str(error).split())}") from error

@@ -1,0 +1,170 @@
+"""Writing evidence: parts of one mailbox, each a directory that appears whole or not at all (S13, S14).
+
+A part holds ``messages.mbox`` (mboxrd) and/or ``eml/`` (a file a message), ``properties.jsonl`` where the source has MAPI
+properties, and ``items.jsonl``: for each item where it came from, where it stands in the part, and the hash that was
+taken of its bytes as fetched, before this module saw them. The part is written under another name, every file flushed
+and closed, and gets its own name by one rename: that is the commit. It is never opened for writing again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import md5
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from excise.core.digests import canonical_json, sha256_hex
+from excise.core.files import PARTIAL, commit_directory, durable_file, make_directories, make_directory
+from excise.mbox import quote_mboxrd
+from excise.model.item import Fetched
+
+MESSAGES, EML, ITEMS, PROPERTIES = "messages.mbox", "eml", "items.jsonl", "properties.jsonl"
+_FROM_LINE = re.compile(rb"From [^\r\n]*[0-9]{2}:[0-9]{2}[^\r\n]*[0-9]{4}\Z")
+
+
+class EvidenceKind(StrEnum):
+    """The kinds of container that evidence is written to."""
+
+    MBOX = "mbox"
+    EML = "eml"
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where an item came from and what it was, for the item's line in the part."""
+
+    evidence_id: str
+    item: int
+    source: str
+    mailbox: str
+    sha256: str
+    message_id: str | None
+    matched: tuple[str, ...]
+    fetched_at: str | None
+
+
+def mih(message_id: str | None) -> str | None:
+    """MIH of a Message-ID as vendors describe it: MD5, in hex, of the value with its brackets, up to the first ``>``.
+
+    None where there is no Message-ID. It links copies across mailboxes; it is not a hash of the message.
+    """
+    if not message_id:
+        return None
+    found = re.match(r".*?>", message_id, re.DOTALL)
+    value = found[0] if found else message_id
+    return md5(value.encode("utf-8", "surrogateescape"), usedforsecurity=False).hexdigest()
+
+
+class PartWriter:
+    """A part that is being written; ``commit`` gives it its name."""
+
+    def __init__(self, partial: Path, kinds: tuple[EvidenceKind, ...]) -> None:
+        """Start a part in the new directory ``partial``."""
+        make_directories(partial)
+        self.partial = partial
+        self.count = 0
+        self.size = 0
+        self._kinds = kinds
+        self._files = ExitStack()
+        self._items = self._open(ITEMS)
+        self._mbox = self._open(MESSAGES) if EvidenceKind.MBOX in kinds else None
+        self._properties: BinaryIO | None = None
+        if EvidenceKind.EML in kinds:
+            make_directory(partial / EML)
+
+    def _open(self, name: str) -> BinaryIO:
+        return self._files.enter_context(durable_file(self.partial / name))
+
+    def add(self, item: Fetched, provenance: Provenance) -> None:
+        """Write one item."""
+        line: dict[str, Any] = {
+            "evidence": provenance.evidence_id,
+            "item": provenance.item,
+            "source": provenance.source,
+            "mailbox": provenance.mailbox,
+            "folder": item.folder,
+            "id": item.id,
+            "version": item.version,
+            "message_id": provenance.message_id,
+            "mih": mih(provenance.message_id),
+            "sha256": provenance.sha256,
+            "size": len(item.content),
+            "flags": sorted(item.flags),
+            "delivered": None if item.delivered is None else item.delivered.isoformat(),
+            "attributes": item.attributes,
+            "headers": item.headers,
+            "notes": item.notes,
+            "matched": provenance.matched,
+            "fetched_at": provenance.fetched_at,
+            "mbox": self._add_mbox(item),
+            "eml": self._add_eml(item, provenance.evidence_id),
+            "properties": self._add_properties(item, provenance.evidence_id),
+        }
+        self._items.write(canonical_json(line) + b"\n")
+        self.count += 1
+        self.size += len(item.content)
+
+    def _add_mbox(self, item: Fetched) -> Mapping[str, Any] | None:
+        if self._mbox is None:
+            return None
+        offset = self._mbox.tell()
+        self._mbox.write(from_line(item) + b"\n")
+        self._mbox.write(quote_mboxrd(item.content))
+        newline_added = not item.content.endswith(b"\n")
+        self._mbox.write(b"\n\n" if newline_added else b"\n")
+        return {"offset": offset, "length": self._mbox.tell() - offset, "newline_added": newline_added}
+
+    def _add_eml(self, item: Fetched, evidence_id: str) -> str | None:
+        if EvidenceKind.EML not in self._kinds:
+            return None
+        name = f"{EML}/{evidence_id}.eml"
+        with durable_file(self.partial / name) as stream:
+            stream.write(item.content)
+        return name
+
+    def _add_properties(self, item: Fetched, evidence_id: str) -> str | None:
+        """Write the item's properties; the SHA-256 of their line."""
+        if item.properties is None:
+            return None
+        if self._properties is None:
+            self._properties = self._open(PROPERTIES)
+        line = canonical_json({"evidence": evidence_id, "properties": item.properties}) + b"\n"
+        self._properties.write(line)
+        return sha256_hex(line)
+
+    def commit(self, final: Path) -> None:
+        """Flush and close all files and give the part its lasting name; a name that is taken is an error (S14)."""
+        self._files.close()
+        commit_directory(self.partial, final)
+
+    def abandon(self) -> None:
+        """Close the files and leave the unfinished part as it is."""
+        with ExitStack() as stack:
+            stack.push(self._files.pop_all())
+
+
+def from_line(item: Fetched) -> bytes:
+    """The From_ line of an item in an evidence mbox: the source's own where it had one, else one made from its date."""
+    own = item.attributes.get("from_line")
+    if isinstance(own, str):
+        line = own.encode("utf-8", "surrogateescape").rstrip(b"\r\n")
+        if _FROM_LINE.match(line):
+            return line
+    when = "Thu Jan  1 00:00:00 1970"
+    if item.delivered is not None:
+        when = item.delivered.strftime("%a %b %e %H:%M:%S %Y")
+    return f"From MAILER-DAEMON {when}".encode("ascii", "replace")
+
+
+def partial_name(part: int) -> str:
+    """The name of an unfinished part in its unit's directory."""
+    return f"{part_name(part)}{PARTIAL}"
+
+
+def part_name(part: int) -> str:
+    """The name of a committed part."""
+    return f"part-{part:03}"

@@ -1,0 +1,150 @@
+"""Plans on disk: the frozen, hashed list of matches that a run may touch (S06; docs/reference/case-format.md, "Plans").
+
+``plan/NNNN/header.json`` is canonical JSON; its SHA-256 is the plan's hash, what a person confirms. It holds action, caps,
+scope and criteria, and for each unit (mailbox) the counts and the hashes of its two files of lines: ``matches/UUUUU.jsonl``
+and ``matches/UUUUU.untestable.jsonl``. Invariant: a plan with a header is finished and never changes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from excise.case.layout import Case
+from excise.core.digests import canonical_json, sha256_hex
+from excise.core.errors import DoesNotVerify, UsageError
+from excise.core.files import read_regular, write_durably
+from excise.model.item import Action, Disposal
+
+HEADER = "header.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Limits that refuse and never truncate (S04): items a mailbox, items in all, percent of a mailbox."""
+
+    max_per_mailbox: int | None = None
+    max_total: int | None = None
+    max_share: float = 25.0
+    share_from: int = 40
+
+
+@dataclass(frozen=True, slots=True)
+class UnitPlan:
+    """One mailbox in a plan. ``refused``: why nothing may be removed from it (S04, S24); ``not_searched``: why it was not."""
+
+    unit: int
+    kind: str
+    locator: str
+    name: str
+    identity: str
+    seen: int = 0
+    bytes: int = 0
+    unreadable: int = 0
+    untestable: int = 0
+    false_hits: int = 0
+    matches: int = 0
+    match_bytes: int = 0
+    doubtful: int = 0
+    disposal: str = Disposal.COPY
+    refused: str = ""
+    not_searched: str = ""
+    not_searched_code: int = 0
+    hold: str = "not known"
+    space_for_removal: int = 0
+    matches_sha256: str = ""
+    untestable_sha256: str = ""
+    source_unit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan: its header as objects. ``sha256`` is its hash."""
+
+    number: int
+    action: Action
+    header: Mapping[str, Any]
+    units: tuple[UnitPlan, ...]
+    sha256: str
+    directory: Path = field(compare=False)
+
+    @property
+    def matches(self) -> int:
+        """How many items the plan lists."""
+        return sum(unit.matches for unit in self.units)
+
+    @property
+    def removable(self) -> int:
+        """How many items it would remove: without the mailboxes where removal is refused, and without doubtful items."""
+        return sum(unit.matches - unit.doubtful for unit in self.units if not unit.refused)
+
+    def unit(self, number: int) -> UnitPlan:
+        """Unit ``number``."""
+        return next(unit for unit in self.units if unit.unit == number)
+
+
+def matches_path(directory: Path, unit: int) -> Path:
+    """The file of a unit's matches."""
+    return directory / "matches" / f"{unit:05}.jsonl"
+
+
+def untestable_path(directory: Path, unit: int) -> Path:
+    """The file of what a unit's search could not test or read (S11)."""
+    return directory / "matches" / f"{unit:05}.untestable.jsonl"
+
+
+def write_plan(case: Case, number: int, header: Mapping[str, Any], units: list[UnitPlan]) -> Plan:
+    """Freeze plan ``number``; its match files have been written and flushed."""
+    full = {**header, "format": 1, "plan": number, "case": case.id, "case_sha256": case.sha256}
+    full["units"] = [asdict(unit) for unit in units]
+    directory = case.plan_dir(number)
+    write_durably(directory / HEADER, canonical_json(full) + b"\n")
+    return read_plan(case, number)
+
+
+def read_plan(case: Case, number: int | None = None) -> Plan:
+    """Plan ``number`` of the case, the newest one by default; a UsageError where there is none."""
+    numbers = case.plan_numbers()
+    if not numbers or (number is not None and number not in numbers):
+        raise UsageError(
+            f"{case.root}: the case has no {'plan' if number is None else f'plan {number}'}",
+            hint="The search was interrupted before its plan was frozen; nothing was touched. Start again with a new case directory.",
+        )
+    number = number or numbers[-1]
+    path = case.plan_dir(number) / HEADER
+    data = read_regular(path)
+    try:
+        header = json.loads(data)
+        units = tuple(UnitPlan(**unit) for unit in header["units"])
+        action = Action(header["action"])
+        if header["case"] != case.id or header["plan"] != number:
+            raise DoesNotVerify(f"{path}: expected plan {number} of case {case.id}, found that of another case or number")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DoesNotVerify(f"{path}: expected the header of a plan, found something else ({error})") from error
+    return Plan(number, action, header, units, sha256_hex(data), path.parent)
+
+
+def read_lines(path: Path, expected_sha256: str) -> list[dict[str, Any]]:
+    """The lines of a match file, after its hash was found to be the one in the header."""
+    data = read_regular(path)
+    if sha256_hex(data) != expected_sha256:
+        raise DoesNotVerify(
+            f"{path}: expected SHA-256 {expected_sha256[:16]}…, found {sha256_hex(data)[:16]}…: the plan was changed",
+            hint="Nothing was touched. Restore the file or start again with a new case.",
+        )
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def read_matches(plan: Plan, unit: UnitPlan) -> list[dict[str, Any]]:
+    """The planned items of a unit, checked against the plan's hash."""
+    return read_lines(matches_path(plan.directory, unit.unit), unit.matches_sha256) if unit.matches_sha256 else []
+
+
+def all_matches(plan: Plan) -> Iterator[tuple[UnitPlan, dict[str, Any]]]:
+    """Every planned item with its unit."""
+    for unit in plan.units:
+        for match in read_matches(plan, unit):
+            yield unit, match

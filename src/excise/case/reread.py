@@ -1,0 +1,194 @@
+"""Reading evidence back, by code that shares nothing with what wrote it (S13).
+
+This module imports neither the writer nor the mbox library: it walks an mbox line by line as RFC 4155 and the mboxrd
+rule describe it, parses each message with the standard library, and takes its own hashes. What it finds must equal the
+hashes that were taken as the items were fetched.
+"""
+
+from __future__ import annotations
+
+import email
+import email.message
+import email.policy
+import hashlib
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+_QUOTED = re.compile(rb">+From ")
+_LINE = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Reread:
+    """What reading a part again gave: items by number with their lines, and everything that does not hold."""
+
+    items: dict[int, dict[str, Any]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+def reread_part(part: Path) -> Reread:
+    """Read the part at ``part`` again and compare every item with the hash in its line of ``items.jsonl``.
+
+    Problems name the file and the place. Nothing is raised for damage; an OSError passes.
+    """
+    found = Reread()
+    lines = _index(part, found)
+    for line in lines:
+        if line["item"] in found.items:
+            found.problems.append(f"{part}/items.jsonl: item {line['item']} stands there twice")
+        found.items[line["item"]] = line
+    if any(line.get("mbox") is not None for line in lines) or (part / "messages.mbox").exists():
+        _compare_mbox(part / "messages.mbox", lines, found.problems)
+    _compare_eml(part, lines, found.problems)
+    _compare_properties(part, lines, found.problems)
+    expected = {"items.jsonl", "messages.mbox", "eml", "properties.jsonl"}
+    found.problems.extend(f"{part}/{name}: does not belong to a part" for name in sorted(set(os.listdir(part)) - expected))
+    return found
+
+
+def _index(part: Path, found: Reread) -> list[dict[str, Any]]:
+    path, lines = part / "items.jsonl", []
+    wanted = {"item": int, "sha256": str, "size": int, "evidence": str, "id": str, "version": str, "folder": str}
+    try:
+        stream = _open(path)
+    except OSError as error:
+        found.problems.append(f"{path}: cannot be read: {error.strerror}")
+        return []
+    with stream:
+        for number, raw in enumerate(iter(lambda: stream.readline(_LINE), b""), 1):
+            try:
+                line = json.loads(raw)
+                fits = raw.endswith(b"\n") and all(isinstance(line[key], kind) for key, kind in wanted.items())
+            except (ValueError, KeyError, TypeError, RecursionError):
+                fits = False
+            if fits:
+                lines.append(line)
+            else:
+                found.problems.append(f"{path}: line {number}: expected the record of an item, found something else")
+    return lines
+
+
+def _open(path: Path) -> BinaryIO:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(0, "not a regular file", str(path))
+    return os.fdopen(fd, "rb", buffering=1 << 20)
+
+
+def walk_mboxrd(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """The messages of an mboxrd file: offset of the From_ line, and the content with its quoting undone.
+
+    A message ends at an empty line before the next From_ line or the end; that empty line is not part of it.
+    """
+    body: list[bytes] | None = None
+    start = offset = 0
+    while line := stream.readline():
+        if line.startswith(b"From ") and (body is None or (body and body[-1] == b"\n")):
+            if body is not None:
+                yield start, b"".join(body[:-1])
+            body, start = [], offset
+        elif body is None:
+            raise ValueError(f"byte {offset}: expected a From_ line")
+        else:
+            body.append(line[1:] if _QUOTED.match(line) else line)
+        offset += len(line)
+    if body is not None:
+        if not body or body[-1] != b"\n":
+            raise ValueError(f"byte {offset}: expected an empty line at the end")
+        yield start, b"".join(body[:-1])
+
+
+def _compare_mbox(path: Path, lines: list[dict[str, Any]], problems: list[str]) -> None:
+    try:
+        with _open(path) as stream:
+            number = 0
+            for number, (offset, content) in enumerate(walk_mboxrd(stream), 1):
+                if number > len(lines):
+                    problems.append(f"{path}: byte {offset}: a message that no line of items.jsonl names")
+                    return
+                line = lines[number - 1]
+                place = line.get("mbox")
+                if not isinstance(place, dict) or place.get("offset") != offset:
+                    problems.append(f"{path}: byte {offset}: not where items.jsonl says that {line['evidence']} is")
+                    continue
+                if place.get("newline_added") is True:
+                    content = content[:-1]
+                _compare(f"{path}: byte {offset}", content, line, problems)
+            if number < len(lines):
+                problems.append(f"{path}: expected {len(lines)} messages, found {number}")
+    except (OSError, ValueError) as error:
+        problems.append(f"{path}: {error}")
+
+
+def _compare_eml(part: Path, lines: list[dict[str, Any]], problems: list[str]) -> None:
+    named = set()
+    for line in lines:
+        if line.get("eml") is None:
+            continue
+        path = part / "eml" / f"{line['evidence']}.eml"
+        named.add(path.name)
+        if line["eml"] != f"eml/{line['evidence']}.eml" or "/" in line["evidence"]:
+            problems.append(f"{part}/items.jsonl: {line['evidence']!r}: not the name of an EML file")
+            continue
+        try:
+            with _open(path) as stream:
+                content = stream.read()
+        except OSError as error:
+            problems.append(f"{path}: cannot be read: {error.strerror}")
+            continue
+        _compare(str(path), content, line, problems)
+    there = set(os.listdir(part / "eml")) if (part / "eml").is_dir() else set()
+    problems.extend(f"{part}/eml/{name}: a file that no line of items.jsonl names" for name in sorted(there - named))
+
+
+def _compare(place: str, content: bytes, line: dict[str, Any], problems: list[str]) -> None:
+    if hashlib.sha256(content).hexdigest() != line["sha256"] or len(content) != line["size"]:
+        problems.append(
+            f"{place}: {line['evidence']}: expected {line['size']} bytes with SHA-256 {line['sha256'][:16]}…, "
+            f"found {len(content)} bytes with {hashlib.sha256(content).hexdigest()[:16]}…"
+        )
+        return
+    if not _names_itself(content, line.get("message_id")):
+        problems.append(f"{place}: {line['evidence']}: the standard library does not find its Message-ID in it")
+
+
+def _names_itself(content: bytes, message_id: object) -> bool:
+    """True where the standard library finds ``message_id`` in the message, or in one that it carries (journal reports)."""
+    if not isinstance(message_id, str) or not message_id.isascii() or re.search(r"\s", message_id):
+        return True
+    head = re.split(rb"\r?\n\r?\n", content, maxsplit=1)[0]
+    if _has_id(email.message_from_bytes(head + b"\n\n", policy=email.policy.compat32), message_id):
+        return True
+    try:
+        message = email.message_from_bytes(content, policy=email.policy.compat32)
+        return any(_has_id(part, message_id) for part in message.walk()) or message_id.encode() in content
+    except RecursionError:
+        return message_id.encode() in content
+
+
+def _has_id(message: email.message.Message, message_id: str) -> bool:
+    return any(message_id in str(value) for name, value in message.items() if name.lower() == "message-id")
+
+
+def _compare_properties(part: Path, lines: list[dict[str, Any]], problems: list[str]) -> None:
+    expected = {line["evidence"]: line["properties"] for line in lines if line.get("properties")}
+    path = part / "properties.jsonl"
+    if not expected and not path.exists():
+        return
+    try:
+        with _open(path) as stream:
+            for raw in iter(stream.readline, b""):
+                evidence = json.loads(raw)["evidence"]
+                if expected.pop(evidence, None) != hashlib.sha256(raw).hexdigest():
+                    problems.append(f"{path}: {evidence}: not the properties that were written, by their SHA-256")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        problems.append(f"{path}: {error}")
+        return
+    problems.extend(f"{path}: the properties of {evidence} are missing" for evidence in expected)

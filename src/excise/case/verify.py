@@ -1,0 +1,241 @@
+"""Verifying a case: everything that holds, and everything that does not, with its file and place.
+
+What is checked, in this order:
+
+1. ``case.json`` is the one that the plans were made for.
+2. The coordinator's audit log is a whole chain; its head is the one in ``audit.head``, and the expected one if one is given.
+3. Each plan's header has the hash that the audit log recorded, and its match files the hashes in the header.
+4. Each unit's audit log and journal are whole chains that hold the heads which the coordinator bound, and the journal's events
+   follow the table of states; an item that was removed had been preserved and verified before.
+5. Each part of evidence, read again by another reader, equals the hashes taken as it was fetched, and every item that the
+   journal calls preserved is in it.
+6. Each sealed bag has the tag manifest that the audit log recorded, BagIt's validator accepts it, and its records agree
+   with the living ones.
+7. Nothing else is in the case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from excise.case.bag import is_sealed, tag_manifest_sha256, validate
+from excise.case.chain import GENESIS, ChainReading, read_chain
+from excise.case.layout import Case
+from excise.case.plan import HEADER, Plan, UnitPlan, matches_path, read_lines, read_plan, untestable_path
+from excise.case.reread import reread_part
+from excise.core.digests import sha256_hex
+from excise.core.errors import ExciseError
+from excise.core.files import PARTIAL, read_regular
+from excise.core.marker import CASE_FILE
+
+#: Replays a unit's journal: (plan, unit, records, path) -> item number -> its status; raises DoesNotVerify.
+Replay = Callable[[list[dict[str, Any]], list[int], str], dict[int, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was checked. ``ok`` is None where it could not be proven either way."""
+
+    what: str
+    ok: bool | None
+    detail: str = ""
+
+
+def verify_case(case: Case, replay: Replay, expect_head: str | None = None) -> Iterator[Check]:
+    """Check everything; ``replay`` is the engine's (a case knows no states)."""
+    audit = ChainReading()
+    try:
+        audit = read_chain(case.audit_path)
+    except ExciseError as error:
+        yield Check("audit log", False, error.message)
+    else:
+        yield from _check_head(case, audit, expect_head)
+    recorded = {r.get("plan_sha256"): r for r in audit.records if r["type"] == "plan-made"}
+    for number in case.plan_numbers():
+        try:
+            plan = read_plan(case, number)
+        except ExciseError as error:
+            yield Check(f"plan {number}", False, error.message)
+            continue
+        yield _check_plan_hash(case, plan, recorded)
+        yield from _check_units(case, plan, audit, replay)
+        yield from _check_bag(case, plan, audit)
+    made = {r.get("plan") for r in recorded.values()}
+    for number in sorted(made - set(case.plan_numbers()), key=str):
+        yield Check(f"plan {number}", False, f"{case.root}/plan: the audit log tells of plan {number}, which is not there")
+    yield from _check_strangers(case)
+
+
+def _check_head(case: Case, audit: ChainReading, expect_head: str | None) -> Iterator[Check]:
+    path = case.audit_path
+    detail = f"{len(audit.records)} records, head {audit.head}"
+    if not audit.records:
+        yield Check("audit log", False, f"{path}: expected records, found none")
+        return
+    yield Check("audit log", True, detail + (f", {audit.torn} bytes of a torn last line" if audit.torn else ""))
+    if audit.records[0].get("case_sha256") != case.sha256:
+        yield Check("case.json", False, f"{case.root / CASE_FILE}: not the one that the audit log begins with, by its SHA-256")
+    else:
+        yield Check("case.json", True)
+    try:
+        told = read_regular(case.head_path, 200).decode("ascii", "replace").strip()
+    except (OSError, ExciseError):
+        told = ""
+    heads = [sha for sha in _heads(audit)]
+    if told == audit.head:
+        yield Check("audit head", True, f"as the last command left it: {told}")
+    elif told in heads:
+        yield Check("audit head", None, f"{case.head_path}: older than the log: the last command was interrupted")
+    else:
+        yield Check("audit head", False, f"{case.head_path}: expected {audit.head}, found {told[:64] or 'nothing'}")
+    if expect_head is None:
+        yield Check("tail of the audit log", None, "not proven: give the head that was printed or sent elsewhere, with --expect-head")
+    elif len(expect_head) >= 12 and any(head.startswith(expect_head.lower()) for head in heads):
+        last = audit.head.startswith(expect_head.lower())
+        yield Check("tail of the audit log", True, "" if last else "the expected head is in the chain; records follow it")
+    else:
+        yield Check("tail of the audit log", False, f"{path}: the expected head {expect_head[:64]} is not in the chain")
+
+
+def _heads(reading: ChainReading) -> Iterator[str]:
+    """The head after each record."""
+    yield from (record["prev"] for record in reading.records[1:])
+    yield reading.head
+
+
+def _check_plan_hash(case: Case, plan: Plan, recorded: dict[Any, Any]) -> Check:
+    name = f"plan {plan.number}"
+    path = plan.directory / HEADER
+    if plan.sha256 not in recorded:
+        return Check(name, False, f"{path}: its SHA-256 {plan.sha256[:16]}… is not the one in the audit log")
+    if plan.header.get("case_sha256") != case.sha256:
+        return Check(name, False, f"{path}: made for another {CASE_FILE}")
+    return Check(name, True, plan.sha256)
+
+
+def _check_units(case: Case, plan: Plan, audit: ChainReading, replay: Replay) -> Iterator[Check]:
+    for unit in plan.units:
+        name = f"unit {unit.unit} ({unit.name})"
+        problems, matches = [], []
+        for path, digest in (
+            (matches_path(plan.directory, unit.unit), unit.matches_sha256),
+            (untestable_path(plan.directory, unit.unit), unit.untestable_sha256),
+        ):
+            if digest:
+                try:
+                    lines = read_lines(path, digest)
+                except (ExciseError, OSError, ValueError) as error:
+                    problems.append(getattr(error, "message", f"{path}: {error}"))
+                else:
+                    matches = matches or [line["item"] for line in lines if "item" in line]
+        if unit.matches:
+            problems += _unit_problems(case, plan, unit, matches, audit, replay)
+        yield Check(name, not problems, "; ".join(problems[:3]) or f"{unit.matches} items")
+
+
+def _unit_problems(
+    case: Case, plan: Plan, unit: UnitPlan, matches: list[int], audit: ChainReading, replay: Replay
+) -> list[str]:
+    directory = case.unit_dir(unit.unit)
+    bound = [r for r in audit.records if r["type"] == "unit-finished" and r.get("unit") == unit.unit]
+    problems: list[str] = []
+    status: dict[int, Any] = {}
+    for path, key in ((directory / "audit.jsonl", "audit_head"), (directory / "journal.jsonl", "journal_head")):
+        try:
+            reading = read_chain(path)
+            if key == "journal_head":
+                status = replay(reading.records, matches, str(path))
+        except ExciseError as error:
+            problems.append(error.message)
+            continue
+        heads = {GENESIS, "", *_heads(reading)}
+        problems += [f"{path}: the head {r[key][:16]}… that the audit log bound is not in it" for r in bound if r[key] not in heads]
+        if bound and bound[-1][key] and bound[-1][key] != reading.head and not _given_up(reading):
+            problems.append(f"{path}: records follow the last head that the audit log bound")
+    if plan.action != "restore":
+        problems += _evidence_problems(case, plan, unit, status)
+    return problems
+
+
+def _given_up(reading: ChainReading) -> bool:
+    """True where only the closing of open items (``resume --finish``) follows."""
+    return bool(reading.records) and reading.records[-1]["type"] == "ended" and "given up" in str(reading.records[-1])
+
+
+def _evidence_problems(case: Case, plan: Plan, unit: UnitPlan, status: dict[int, Any]) -> list[str]:
+    problems: list[str] = []
+    there: dict[int, dict[str, Any]] = {}
+    place = case.evidence_dir(plan.number, unit.unit)
+    for part in sorted(place.iterdir()) if place.is_dir() else ():
+        try:
+            found = reread_part(part)
+        except OSError as error:
+            problems.append(f"{part}: {error.strerror}")
+            continue
+        problems += found.problems
+        there |= {item: line | {"part": part.name} for item, line in found.items.items()}
+    for number, item in status.items():
+        line = there.get(number)
+        if item.sha256 and item.state != "fetched" and (line is None or line["sha256"] != item.sha256):
+            problems.append(f"{place}: item {number}: the evidence is not what was hashed when it was fetched")
+        if item.outcome == "removed" and not item.sha256:
+            problems.append(f"{place}: item {number}: removed, but the journal knows of no evidence")
+    problems += [f"{place}: item {number}: in the evidence, but not in the plan" for number in there.keys() - status.keys()]
+    return problems
+
+
+def _check_bag(case: Case, plan: Plan, audit: ChainReading) -> Iterator[Check]:
+    bag = case.bag_dir(plan.number)
+    sealed = [r for r in audit.records if r["type"] == "bag-sealed" and r.get("bag") == bag.name]
+    if not is_sealed(bag):
+        if sealed:
+            yield Check(bag.name, False, f"{bag}: was sealed, but has no tag manifest now")
+        elif bag.exists():
+            yield Check(bag.name, None, f"not sealed: the run has not ended; excise resume {case.root}")
+        return
+    try:
+        if not sealed or sealed[-1]["tagmanifest_sha256"] != tag_manifest_sha256(bag):
+            yield Check(bag.name, False, f"{bag}/tagmanifest-sha256.txt: not the one that the audit log recorded")
+            return
+        validate(bag)
+    except (ExciseError, OSError) as error:
+        yield Check(bag.name, False, getattr(error, "message", str(error)))
+        return
+    yield Check(bag.name, True, "the BagIt validator accepts it")
+    yield from _check_copies(case, plan, bag)
+
+
+def _check_copies(case: Case, plan: Plan, bag: Path) -> Iterator[Check]:
+    """The living records agree with those in the sealed bag: equal, or for logs, begun with them."""
+    records = bag / "data" / "records"
+    newest = plan.number == case.plan_numbers()[-1]
+    pairs = [(case.root / CASE_FILE, records / CASE_FILE, False), (case.audit_path, records / "audit.jsonl", True)]
+    if newest:
+        pairs.append((case.root / "outcome.csv", records / "outcome.csv", False))
+    pairs += [(plan.directory / p.relative_to(records / "plan"), p, False) for p in sorted(records.glob("plan/**/*.json*"))]
+    pairs += [(case.root / "units" / p.relative_to(records / "units"), p, True) for p in sorted(records.glob("units/*/*.jsonl"))]
+    if plan.action != "restore":
+        last = [n for n in case.plan_numbers() if is_sealed(case.bag_dir(n)) and (case.bag_dir(n) / "data/evidence").exists()]
+        if last and last[-1] == plan.number:
+            pairs.append((case.root / "scope.csv", records / "scope.csv", False))
+    for living, copy, grows in pairs:
+        try:
+            a, b = read_regular(living), read_regular(copy)
+        except OSError as error:
+            yield Check(str(living.relative_to(case.root)), False, f"{living}: {error.strerror}")
+            continue
+        if not (a.startswith(b) if grows else a == b):
+            yield Check(str(living.relative_to(case.root)), False, f"{living}: differs from its copy in the sealed {bag.name}")
+
+
+def _check_strangers(case: Case) -> Iterator[Check]:
+    known = {CASE_FILE, "audit.jsonl", "audit.head", "lock", "scope.csv", "outcome.csv", "plan", "units"}
+    bags = {case.bag_dir(number).name for number in case.plan_numbers()}
+    strangers = [p.name for p in sorted(case.root.iterdir()) if p.name not in known | bags and not p.name.endswith(PARTIAL)]
+    if strangers:
+        yield Check("other files", None, f"not part of the case: {', '.join(strangers[:5])}")
+
+

@@ -1,0 +1,277 @@
+"""Making a plan: search every mailbox of the scope, write down each match, freeze it all under one hash (S05, S06).
+
+Reads only. What a run will need is estimated here: requests, disk space in the case and beside the sources.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from excise.case.chain import ChainedLog
+from excise.case.layout import Case
+from excise.case.parts import EvidenceKind
+from excise.case.plan import Caps, Plan, UnitPlan, all_matches, matches_path, untestable_path, write_plan
+from excise.core.clock import iso, now
+from excise.core.digests import canonical_json, sha256_hex
+from excise.core.errors import Refused, UsageError
+from excise.core.files import free_space, write_durably
+from excise.criteria import Criteria
+from excise.engine.channel import Channel, Progress, UnitError, run_units
+from excise.engine.search import Match, NotTested, Searched, open_and_search
+from excise.model.item import Action, Disposal
+from excise.store_api import registry
+from excise.store_api.discovery import Scope
+from excise.store_api.errors import Unsupported
+from excise.store_api.protocols import MailboxInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the user asked for."""
+
+    action: Action
+    criteria: Criteria
+    evidence: tuple[EvidenceKind, ...] = (EvidenceKind.MBOX, EvidenceKind.EML)
+    disposal: Disposal | None = None
+    caps: Caps = Caps()
+    part_size: int = 10_000_000_000
+    expect_mailboxes: int | None = None
+    sources: tuple[str, ...] = ()
+    wanted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _SearchTask:
+    unit: UnitPlan
+    info: MailboxInfo
+    criteria: dict[str, Any]
+    directory: Path
+    caps: Caps
+
+
+def resolve_disposal(order: Order, info: MailboxInfo) -> Disposal:
+    """The disposal for a mailbox: the one asked for, or the kind's default. One that a store lacks is refused."""
+    if not order.action.removes:
+        return Disposal.COPY
+    capabilities = registry.store(info.kind).capabilities
+    wanted = Disposal.HARD if order.action is Action.PURGE else order.disposal or capabilities.default_disposal
+    if wanted is None or wanted not in capabilities.disposals:
+        offered = ", ".join(sorted(capabilities.disposals)) or "none"
+        why = capabilities.removal_refused_because or f"it offers: {offered}"
+        raise Unsupported(
+            f"{info.name}: a store of the kind {info.kind!r} cannot remove with the disposal {wanted or 'default'}: {why}",
+            hint="Leave this mailbox out, or use excise copy.",
+        )
+    return wanted
+
+
+def make_plan(
+    case: Case, order: Order, scope: Scope, *, jobs: int, progress: Progress, stop: threading.Event, audit: ChainedLog
+) -> Plan:
+    """Search the scope and freeze the plan. Every mailbox is logged, with zero hits and failures too (S22)."""
+    if order.action.removes:
+        order.criteria.require_for("move")
+    if order.expect_mailboxes is not None and order.expect_mailboxes != len(scope.mailboxes) + len(scope.not_searched):
+        raise Refused(
+            "S03",
+            f"expected {order.expect_mailboxes} mailboxes, found {len(scope.mailboxes) + len(scope.not_searched)}",
+            hint="No mailbox was opened. Check the sources, or the number.",
+        )
+    number = (case.plan_numbers() or [0])[-1] + 1
+    directory = case.make(case.plan_dir(number))
+    case.make(directory / "matches")
+    first = case.next_unit()
+    tasks = list(_tasks(order, scope, directory, first))
+    audit.append({
+        "type": "search-started",
+        "plan": number,
+        "action": order.action,
+        "criteria_sha256": order.criteria.sha256,
+        "mailboxes": len(tasks) + len(scope.not_searched),
+    })
+    local = all(registry.store(task.info.kind).capabilities.local_files for task in tasks)
+    units = []
+    for task, result in run_units(_search_unit, tasks, jobs=jobs, local=local, progress=progress, stop=stop):
+        unit = result
+        if isinstance(result, UnitError):
+            unit = replace(task.unit, not_searched=result.message, not_searched_code=result.exit_code)
+        assert isinstance(unit, UnitPlan)  # noqa: S101 - for the type checker
+        units.append(unit)
+        audit.append(_search_record(number, unit))
+    units.sort(key=lambda unit: unit.unit)
+    units.extend(_lost(scope, first + len(units)))
+    for unit in units[len(tasks) :]:
+        audit.append(_search_record(number, unit))
+    plan = write_plan(case, number, _header(order, scope, units), units)
+    audit.append({"type": "plan-made", "plan": number, "plan_sha256": plan.sha256, "matches": plan.matches})
+    return plan
+
+
+def _tasks(order: Order, scope: Scope, directory: Path, first: int) -> Iterator[_SearchTask]:
+    criteria = order.criteria.canonical()
+    for number, info in enumerate(scope.mailboxes, first):
+        unit = UnitPlan(
+            number,
+            info.kind,
+            info.locator,
+            info.name,
+            info.identity,
+            disposal=resolve_disposal(order, info),
+            space_for_removal=info.space_for_removal if order.action.removes else 0,
+        )
+        yield _SearchTask(unit, info, criteria, directory, order.caps)
+
+
+def _lost(scope: Scope, first: int) -> Iterator[UnitPlan]:
+    for number, lost in enumerate(scope.not_searched, first):
+        yield UnitPlan(number, "", "", lost.name, "", not_searched=lost.reason, not_searched_code=lost.exit_code)
+
+
+def _search_record(plan: int, unit: UnitPlan) -> dict[str, Any]:
+    record: dict[str, Any] = {"type": "mailbox-searched", "plan": plan, "unit": unit.unit, "mailbox": unit.name}
+    record |= {"identity": unit.identity, "seen": unit.seen, "matches": unit.matches}
+    record |= {"unreadable": unit.unreadable, "untestable": unit.untestable, "false_hits": unit.false_hits}
+    if unit.not_searched:
+        record |= {"type": "mailbox-not-searched", "reason": unit.not_searched}
+    return record
+
+
+def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
+    """Search one mailbox and write its two files of lines."""
+    searched, count, doubtful, size = Searched(), 0, 0, 0
+    lines: list[bytes] = []
+    rest: list[bytes] = []
+    for found in open_and_search(task.info, Criteria.from_canonical(task.criteria), searched, channel):
+        if isinstance(found, NotTested):
+            rest.append(canonical_json(_not_tested_line(found)) + b"\n")
+            continue
+        count += 1
+        doubtful += bool(found.doubt)
+        size += found.envelope.get("size") or 0
+        lines.append(canonical_json(_match_line(count, found)) + b"\n")
+    hashes = []
+    for path, content in (
+        (matches_path(task.directory, task.unit.unit), lines),
+        (untestable_path(task.directory, task.unit.unit), rest),
+    ):
+        if content:
+            write_durably(path, content)
+        hashes.append(sha256_hex(b"".join(content)) if content else "")
+    tally = searched.tally
+    return replace(
+        task.unit,
+        seen=tally.seen,
+        bytes=tally.bytes,
+        unreadable=tally.unreadable,
+        untestable=searched.untestable,
+        false_hits=tally.false_hits,
+        matches=count,
+        match_bytes=size,
+        doubtful=doubtful,
+        refused=_over_cap(task, count, tally.seen) if task.unit.disposal != Disposal.COPY else "",
+        matches_sha256=hashes[0],
+        untestable_sha256=hashes[1],
+    )
+
+
+def _match_line(item: int, found: Match) -> dict[str, Any]:
+    return {
+        "item": item,
+        "id": found.id,
+        "version": found.version,
+        "folder": found.folder,
+        "matched": found.matched,
+        "doubt": found.doubt,
+        "envelope": found.envelope,
+    }
+
+
+def _not_tested_line(found: NotTested) -> dict[str, Any]:
+    terms = [{"term": term, "reason": reason} for term, reason in found.terms]
+    return {"id": found.id, "folder": found.folder, "where": found.where, "terms": terms, "envelope": found.envelope}
+
+
+def _over_cap(task: _SearchTask, matches: int, seen: int) -> str:
+    caps = task.caps
+    if caps.max_per_mailbox is not None and matches > caps.max_per_mailbox:
+        return f"{matches} matches, more than --max-per-mailbox {caps.max_per_mailbox} (safety rule S04)"
+    if seen >= caps.share_from and matches * 100 > caps.max_share * seen:
+        return f"{matches} of {seen} messages match, more than --max-share {caps.max_share:g} percent (safety rule S04)"
+    return ""
+
+
+def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, Any]:
+    preserved = sum(unit.match_bytes for unit in units) * len(order.evidence)
+    total = sum(unit.matches for unit in units)
+    over = order.caps.max_total is not None and order.action.removes and total > order.caps.max_total
+    return {
+        "made": iso(now()),
+        "action": order.action,
+        "disposal": order.disposal,
+        "evidence": order.evidence,
+        "part_size": order.part_size,
+        "caps": asdict(order.caps),
+        "refused": f"{total} matches, more than --max-total {order.caps.max_total} (safety rule S04)" if over else "",
+        "criteria": order.criteria.canonical(),
+        "criteria_sha256": order.criteria.sha256,
+        "rule": order.criteria.words(),
+        "scope": {
+            "sources": order.sources,
+            "mailboxes": order.wanted,
+            "expect_mailboxes": order.expect_mailboxes,
+            "passed_over": scope.passed_over,
+            "other_files": scope.other_files,
+        },
+        "policy_sha256": None,
+        "totals": {
+            "mailboxes": len(units),
+            "not_searched": sum(bool(unit.not_searched) for unit in units),
+            "with_matches": sum(unit.matches > 0 for unit in units),
+            "matches": total,
+            "match_bytes": sum(unit.match_bytes for unit in units),
+            "unreadable": sum(unit.unreadable for unit in units),
+            "untestable": sum(unit.untestable for unit in units),
+        },
+        "estimate": {
+            "bytes_in_case": preserved + 4096 * total,
+            "bytes_beside_sources": sum(unit.space_for_removal for unit in units if unit.matches),
+            "requests": 0,
+            "bytes_to_read": sum(unit.match_bytes + 2 * unit.bytes for unit in units if unit.matches),
+        },
+    }
+
+
+def distinct_subjects(plan: Plan) -> list[tuple[str, int]]:
+    """The subjects of the planned items with their counts, most frequent first (S05)."""
+    counts = Counter(match["envelope"]["subject"] or "" for _, match in all_matches(plan))
+    return counts.most_common()
+
+
+def check_space(case: Case, plan: Plan) -> None:
+    """Refuse to begin where the disk has surely too little room, in the case or beside a source."""
+    need = int(plan.header["estimate"]["bytes_in_case"])
+    have = free_space(case.root)
+    if need > have:
+        raise UsageError(
+            f"{case.root}: the evidence needs about {need:,} bytes, the disk has {have:,} free",
+            hint="Free some space, or put the case on another disk. Nothing was touched.",
+        )
+    for unit in plan.units:
+        if unit.matches and unit.space_for_removal:
+            place = Path(unit.locator.partition(":")[2]).parent
+            have = free_space(place)
+            if unit.space_for_removal > have:
+                raise UsageError(
+                    f"{place}: the removal needs {unit.space_for_removal:,} bytes beside {unit.name}, the disk has {have:,} free",
+                    hint="Free some space there. Nothing was touched.",
+                )
+
+
+def refuse_capped(units: Iterable[UnitPlan]) -> list[str]:
+    """Why nothing may be removed from which mailbox, one line each."""
+    return [f"{unit.name}: {unit.refused}" for unit in units if unit.refused]

@@ -1,0 +1,295 @@
+"""Putting removed messages back from the evidence: a planned, journalled run of its own (S21, S29).
+
+A restore plan lists, per mailbox, evidence items. What is already there is counted first: a folder ends with at least as many
+copies of a message as were removed from it, so running it twice doubles nothing.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from excise.case.chain import ChainedLog, read_chain
+from excise.case.layout import Case
+from excise.case.parts import ITEMS, MESSAGES, part_name
+from excise.case.plan import Plan, UnitPlan, matches_path, read_matches, read_plan, write_plan
+from excise.case.reread import walk_mboxrd
+from excise.core.clock import iso, now
+from excise.core.digests import canonical_json, sha256_hex
+from excise.core.errors import DoesNotVerify, ExciseError, UsageError
+from excise.core.files import open_nofollow, os_error, read_regular, write_durably
+from excise.engine.channel import Channel
+from excise.engine.journal import Journal, replay
+from excise.engine.states import Event, State
+from excise.engine.unit import UnitResult, UnitTask
+from excise.model.item import Action, Deposit, Outcome
+from excise.store_api import registry
+from excise.store_api.errors import MailboxChanged, Unsupported
+from excise.store_api.protocols import Mailbox, MailboxInfo
+
+_BATCH = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOrder:
+    """What to put back: all that was removed, or only the evidence ids in ``only``; where it came from, or ``into``."""
+
+    only: tuple[str, ...] = ()
+    into: MailboxInfo | None = None
+
+
+def make_restore_plan(case: Case, order: RestoreOrder, audit: ChainedLog) -> Plan:
+    """Freeze a plan that puts removed items back."""
+    number = (case.plan_numbers() or [0])[-1] + 1
+    directory = case.make(case.plan_dir(number))
+    case.make(directory / "matches")
+    units: list[UnitPlan] = []
+    left = set(order.only)
+    unit_number = case.next_unit()
+    for plan, unit in _removing_units(case):
+        lines = list(_removed_lines(case, plan, unit, order, left))
+        if lines:
+            units.append(_restore_unit(directory, unit_number + len(units), unit, lines, order.into))
+    if left:
+        raise UsageError(
+            f"{case.root}: no removed message has the evidence id {', '.join(sorted(left))}",
+            hint="The ids stand in outcome.csv, in the column evidence.",
+        )
+    header: dict[str, Any] = {
+        "made": iso(now()),
+        "action": Action.RESTORE,
+        "disposal": None,
+        "evidence": (),
+        "scope": {"only": order.only, "into": order.into.locator if order.into else None},
+        "totals": {"mailboxes": len(units), "matches": sum(unit.matches for unit in units)},
+        "policy_sha256": None,
+    }
+    made = write_plan(case, number, header, units)
+    audit.append({"type": "plan-made", "plan": number, "plan_sha256": made.sha256, "matches": made.matches, "action": "restore"})
+    return made
+
+
+def _removing_units(case: Case) -> Iterator[tuple[Plan, UnitPlan]]:
+    for number in case.plan_numbers():
+        plan = read_plan(case, number)
+        if plan.action.removes:
+            yield from ((plan, unit) for unit in plan.units if unit.matches)
+
+
+def _removed_lines(case: Case, plan: Plan, unit: UnitPlan, order: RestoreOrder, left: set[str]) -> Iterator[dict[str, Any]]:
+    matches = {match["item"]: match for match in read_matches(plan, unit)}
+    path = case.unit_dir(unit.unit) / "journal.jsonl"
+    for number, item in replay(read_chain(path).records, matches, str(path)).items():
+        evidence = f"{unit.unit:05}-{number:06}"
+        # An unknown outcome may be a removal: putting it back is safe, since what is there is counted first.
+        if item.outcome in (Outcome.REMOVED, Outcome.UNKNOWN) and (not order.only or evidence in order.only):
+            left.discard(evidence)
+            match = matches[number]
+            yield match | {"evidence": evidence, "from_plan": plan.number, "from_unit": unit.unit, "part": item.part,
+                           "from_item": number, "sha256": item.sha256, "size": item.size}  # fmt: skip
+
+
+def _restore_unit(directory: Path, number: int, unit: UnitPlan, lines: list[dict[str, Any]], into: MailboxInfo | None) -> UnitPlan:
+    kind = into.kind if into else unit.kind
+    if not registry.store(kind).capabilities.can_put:
+        raise Unsupported(f"a store of the kind {kind!r} cannot take messages", hint="Restore into another one: --into SOURCE")
+    data = [canonical_json(line | {"item": item}) + b"\n" for item, line in enumerate(lines, 1)]
+    write_durably(matches_path(directory, number), data)
+    place = {"kind": into.kind, "locator": into.locator, "name": into.name, "identity": into.identity} if into else {}
+    return replace(
+        unit,
+        unit=number,
+        source_unit=unit.unit,
+        matches=len(lines),
+        matches_sha256=sha256_hex(b"".join(data)),
+        untestable_sha256="",
+        refused="",
+        **place,  # type: ignore[arg-type]
+    )
+
+
+# Reading evidence
+
+
+def read_content(part: Path, line: Mapping[str, Any]) -> bytes:
+    """The content of one evidence item, from the part's mbox or its EML file, checked against its hash."""
+    place = line.get("mbox")
+    if isinstance(place, dict):
+        content = _from_mbox(part / MESSAGES, place)
+    else:
+        content = read_regular(part / "eml" / f"{line['evidence']}.eml")
+    if sha256_hex(content) != line["sha256"]:
+        raise DoesNotVerify(f"{part}: {line['evidence']}: its bytes are not those that were preserved (SHA-256)")
+    return content
+
+
+def _from_mbox(path: Path, place: Mapping[str, Any]) -> bytes:
+    with os.fdopen(open_nofollow(path), "rb") as stream:
+        stream.seek(place["offset"])
+        data = stream.read(place["length"])
+    _, content = next(walk_mboxrd(io.BytesIO(data)))
+    return content[:-1] if place["newline_added"] else content
+
+
+def part_lines(part: Path) -> dict[int, dict[str, Any]]:
+    """The lines of a committed part by item number."""
+    return {line["item"]: line for line in map(json.loads, read_regular(part / ITEMS).splitlines())}
+
+
+# Putting back
+
+
+class RestoreRun:
+    """One mailbox's restore while it runs."""
+
+    def __init__(self, case: Case, plan: Plan, unit: UnitPlan, channel: Channel) -> None:
+        """Read the planned items and open journal and audit log."""
+        self.case, self.plan, self.unit, self.channel = case, plan, unit, channel
+        self.lines = {line["item"]: line for line in read_matches(plan, unit)}
+        directory = case.make(case.unit_dir(unit.unit))
+        self.journal = Journal(directory / "journal.jsonl", list(self.lines))
+        self.audit = ChainedLog(directory / "audit.jsonl")
+        self._parts: dict[tuple[int, int, int], dict[int, dict[str, Any]]] = {}
+
+    def close(self) -> None:
+        """Close both logs."""
+        self.journal.close()
+        self.audit.close()
+
+    def deposit(self, item: int) -> Deposit:
+        """The planned item as it goes back, read from the evidence and checked against the journalled hash."""
+        line = self.lines[item]
+        key = (line["from_plan"], line["from_unit"], line["part"])
+        part = self.case.evidence_dir(key[0], key[1]) / part_name(key[2])
+        try:
+            if key not in self._parts:
+                self._parts[key] = part_lines(part)
+            found = self._parts[key][line["from_item"]]
+            content = read_content(part, found)
+        except OSError as error:
+            raise os_error(error, part, "reading the evidence") from error
+        except (ValueError, KeyError, TypeError, StopIteration) as error:
+            raise DoesNotVerify(f"{part}: {line['evidence']}: the evidence cannot be read ({error})") from error
+        if (found["sha256"], found["version"]) != (line["sha256"], line["version"]):
+            raise DoesNotVerify(f"{part}: {line['evidence']}: not the item that was removed, by its hash")
+        delivered = datetime.fromisoformat(found["delivered"]) if found["delivered"] else None
+        return Deposit(content, found["folder"], frozenset(found["flags"]), delivered, found["attributes"])
+
+    def run(self) -> None:
+        """Put back what is not there."""
+        mailbox = registry.store(self.unit.kind).open(self.unit.locator, writable=True)
+        try:
+            self._check_identity(mailbox)
+            for done in mailbox.recover():
+                self.journal.note("recovered", what=done)
+            self.audit.append({"type": "mailbox-opened", "mailbox": self.unit.name, "identity": mailbox.info.identity})
+            todo = self.journal.in_state(State.PLANNED, State.PUTTING)
+            self.journal.event(Event.PUTTING, todo)
+            for batch in self._batches(mailbox, todo):
+                self._put(mailbox, batch)
+                self.channel.check()
+        finally:
+            mailbox.close()
+
+    def _check_identity(self, mailbox: Mailbox) -> None:
+        known = {self.unit.identity}
+        for number in self.case.unit_numbers():
+            path = self.case.unit_dir(number) / "journal.jsonl"
+            if number == self.unit.source_unit:
+                known |= {r["identity"] for r in read_chain(path).records if r["type"] == "identity"}
+        found = mailbox.info.identity
+        if found not in known:
+            raise MailboxChanged(
+                f"{self.unit.name}: expected the mailbox that the messages were removed from, found another one ({found})",
+                hint=f"If it is the right place all the same, name it: excise restore {self.case.root} --into {self.unit.locator}",
+            )
+
+    def _batches(self, mailbox: Mailbox, todo: Sequence[int]) -> Iterator[list[tuple[int, Deposit]]]:
+        """Items in batches of bounded size, twins of one version in one folder always together (they are counted together)."""
+        groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+        for item in todo:
+            deposit = self.deposit(item)
+            groups[deposit.folder, mailbox.version_of(deposit)].append(item)
+        batch: list[tuple[int, Deposit]] = []
+        size = 0
+        for items in groups.values():
+            for item in items:
+                deposit = self.deposit(item)
+                batch.append((item, deposit))
+                size += len(deposit.content)
+            if size >= _BATCH:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    def _put(self, mailbox: Mailbox, batch: list[tuple[int, Deposit]]) -> None:
+        versions = {item: mailbox.version_of(deposit) for item, deposit in batch}
+        there = Counter(mailbox.count(set(versions.values())))
+        missing: list[tuple[int, Deposit]] = []
+        outcomes: list[tuple[int, Outcome, str, str | None]] = []
+        for item, deposit in batch:
+            key = (deposit.folder, versions[item])
+            if there[key] > 0:
+                there[key] -= 1
+                outcomes.append((item, Outcome.ALREADY_THERE, "", None))
+            else:
+                missing.append((item, deposit))
+        placed = list(mailbox.put([deposit for _, deposit in missing]))
+        if len(placed) != len(missing):
+            raise ExciseError(f"{self.unit.name}: the store answered for {len(placed)} items where {len(missing)} were given")
+        outcomes += [(item, done.outcome, done.detail, done.id) for (item, _), done in zip(missing, placed, strict=True)]
+        self._prove(mailbox, batch, versions, outcomes)
+        self.journal.placed(outcomes)
+
+    def _prove(
+        self,
+        mailbox: Mailbox,
+        batch: Iterable[tuple[int, Deposit]],
+        versions: Mapping[int, str],
+        outcomes: Sequence[tuple[int, Outcome, str, str | None]],
+    ) -> None:
+        """Count again: every item that is said to be there must be (S20)."""
+        good = {item for item, outcome, _, _ in outcomes if outcome.finished_well}
+        wanted = Counter((deposit.folder, versions[item]) for item, deposit in batch if item in good)
+        found = mailbox.count(set(versions.values()))
+        short = sum(max(0, count - found.get(key, 0)) for key, count in wanted.items())
+        if short:
+            raise ExciseError(
+                f"{self.unit.name}: {short} messages were put back but not found when counted again",
+                hint="Look at the mailbox with another program, then: excise resume CASE",
+            )
+
+    def result(self, error: ExciseError | None = None) -> UnitResult:
+        """Close the books."""
+        outcomes = Counter(str(item.outcome) for item in self.journal.status.values() if item.outcome is not None)
+        record: dict[str, Any] = {"type": "mailbox-closed", "mailbox": self.unit.name, "outcomes": dict(outcomes)}
+        record |= {"open": len(self.lines) - outcomes.total(), "journal_head": self.journal.head}
+        if error is not None:
+            record["error"] = error.error_id
+        head = self.audit.append(record)
+        text, code = ("", 0) if error is None else (error.text(), error.exit_code)
+        return UnitResult(self.unit.unit, dict(outcomes), head, self.journal.head, 0, text, code)
+
+
+def run_restore_unit(task: UnitTask, channel: Channel) -> UnitResult:
+    """Run or go on with one mailbox's restore."""
+    case = Case(task.root)
+    plan = read_plan(case, task.plan)
+    unit = RestoreRun(case, plan, plan.unit(task.unit), channel)
+    try:
+        try:
+            unit.run()
+        except ExciseError as error:
+            return unit.result(error)
+        return unit.result()
+    finally:
+        unit.close()
+

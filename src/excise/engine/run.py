@@ -1,0 +1,257 @@
+"""Running a plan: the coordinator (DESIGN.md, "A run"). It alone binds the units together and seals the bag.
+
+Order: confirmed → units run → all ended → records gathered → bag sealed and validated → outcome told. A run that did not
+come to its end is resumed from the journals; a run that did is never run again.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from excise.case.bag import is_sealed, seal, validate
+from excise.case.chain import ChainedLog, read_chain
+from excise.case.layout import Case
+from excise.case.parts import ITEMS as ITEM_LINES
+from excise.case.plan import Plan, UnitPlan, read_matches
+from excise.case.records import ITEMS, OUTCOME, SCOPE, csv_bytes, item_row
+from excise.core.errors import STATUS_ORDER, ConfirmationMissing, Refused, UsageError, worst_status
+from excise.core.files import os_error, write_durably
+from excise.core.marker import CASE_FILE
+from excise.engine.channel import Channel, Progress, UnitError, run_units
+from excise.engine.journal import Journal, replay
+from excise.engine.planner import check_space
+from excise.engine.restore import run_restore_unit
+from excise.engine.unit import UnitResult, UnitTask, run_unit
+from excise.model.item import Action, Outcome
+from excise.store_api import registry
+
+
+@dataclass(slots=True)
+class RunResult:
+    """How a run ended: item counts by outcome, what went wrong with which mailbox, the audit head, the exit status."""
+
+    plan: Plan
+    outcomes: Counter[str] = field(default_factory=Counter)
+    errors: list[tuple[str, str]] = field(default_factory=list)
+    late: int = 0
+    open_items: int = 0
+    head: str = ""
+    sealed: bool = False
+    interrupted: bool = False
+    exit_code: int = 0
+
+
+def confirm(audit: ChainedLog, plan: Plan, how: str) -> None:
+    """Record that ``plan`` was confirmed, and how. A plan that a cap refuses as a whole cannot be."""
+    if plan.header.get("refused"):
+        raise Refused("S04", plan.header["refused"].removesuffix(" (safety rule S04)"), hint="Nothing was touched. Narrow the criteria.")
+    audit.append({"type": "confirmed", "plan": plan.number, "plan_sha256": plan.sha256, "how": how})
+
+
+def is_confirmed(audit: ChainedLog, plan: Plan) -> bool:
+    """True where just this plan was confirmed."""
+    return any(r["type"] == "confirmed" and r["plan_sha256"] == plan.sha256 for r in audit.records)
+
+
+def execute(
+    case: Case,
+    plan: Plan,
+    audit: ChainedLog,
+    *,
+    jobs: int,
+    progress: Progress,
+    stop: threading.Event,
+    announce: Callable[[str], None],
+    finish: bool = False,
+) -> RunResult:
+    """Run ``plan``, or go on with it. ``announce`` is told the audit head before anything is removed.
+
+    ``finish``: items that are still open at the end are recorded as failed, so that the bag can be sealed.
+    """
+    if is_sealed(case.bag_dir(plan.number)):
+        raise UsageError(f"{case.root}: plan {plan.number} has been run to its end", hint=f"See: excise status {case.root}")
+    if plan.action.removes and not is_confirmed(audit, plan):
+        raise ConfirmationMissing(
+            f"{case.root}: plan {plan.number} has not been confirmed",
+            hint=f"Look at it, then: excise run {case.root} --confirm {plan.sha256[:12]}",
+        )
+    begun = any(r["type"] == "run-started" and r["plan"] == plan.number for r in audit.records)
+    if not begun and plan.action is not Action.RESTORE:
+        check_space(case, plan)
+    audit.append({"type": "run-resumed" if begun else "run-started", "plan": plan.number, "plan_sha256": plan.sha256})
+    announce(audit.head)
+    result = RunResult(plan)
+    _run_units(case, plan, audit, result, jobs, progress, stop)
+    if finish and not result.interrupted:
+        _give_up(case, plan)
+    _count(case, plan, result)
+    if not result.open_items and not result.interrupted:
+        _seal(case, plan, audit, result)
+    result.exit_code = _exit_code(plan, result)
+    end = "run-finished" if result.sealed else "run-stopped"
+    result.head = audit.append({"type": end, "plan": plan.number, "exit_code": result.exit_code, "open": result.open_items})
+    write_durably(case.head_path, f"{result.head}\n".encode())
+    return result
+
+
+def _run_units(
+    case: Case, plan: Plan, audit: ChainedLog, result: RunResult, jobs: int, progress: Progress, stop: threading.Event
+) -> None:
+    tasks = [UnitTask(case.root, plan.number, unit.unit) for unit in plan.units if unit.matches]
+    work: Callable[[UnitTask, Channel], UnitResult] = run_restore_unit if plan.action is Action.RESTORE else run_unit
+    local = all(registry.store(unit.kind).capabilities.local_files for unit in plan.units if unit.matches)
+    for task, ended in run_units(work, tasks, jobs=jobs, local=local, progress=progress, stop=stop):
+        unit = plan.unit(task.unit)
+        if isinstance(ended, UnitError):
+            ended = UnitResult(unit.unit, error=ended.message, exit_code=ended.exit_code)
+        if ended.exit_code == 130:
+            result.interrupted = True
+        elif ended.error:
+            result.errors.append((unit.name, ended.error))
+        result.exit_code = worst_status([result.exit_code, ended.exit_code])
+        result.late += ended.late
+        audit.append({
+            "type": "unit-finished",
+            "plan": plan.number,
+            "unit": unit.unit,
+            "mailbox": unit.name,
+            "outcomes": ended.outcomes,
+            "late": ended.late,
+            "exit_code": ended.exit_code,
+            "audit_head": ended.audit_head,
+            "journal_head": ended.journal_head,
+        })
+
+
+def _give_up(case: Case, plan: Plan) -> None:
+    """Record every open item as failed or, where its removal had begun, as unknown."""
+    for unit in plan.units:
+        if unit.matches:
+            case.make(case.unit_dir(unit.unit))
+            matches = [match["item"] for match in read_matches(plan, unit)]
+            journal = Journal(case.unit_dir(unit.unit) / "journal.jsonl", matches)
+            try:
+                journal.give_up()
+            finally:
+                journal.close()
+
+
+def unit_status(case: Case, plan: Plan, unit: UnitPlan) -> tuple[list[dict[str, Any]], dict[int, Any]]:
+    """The planned items of a unit and the status of each, read from its journal."""
+    matches = read_matches(plan, unit)
+    path = case.unit_dir(unit.unit) / "journal.jsonl"
+    return matches, replay(read_chain(path).records, [match["item"] for match in matches], str(path))
+
+
+def _count(case: Case, plan: Plan, result: RunResult) -> None:
+    for unit in plan.units:
+        if unit.matches:
+            _, status = unit_status(case, plan, unit)
+            for item in status.values():
+                if item.outcome is None:
+                    result.open_items += 1
+                else:
+                    result.outcomes[item.outcome.value] += 1
+
+
+def _exit_code(plan: Plan, result: RunResult) -> int:
+    codes = [result.exit_code]
+    outcomes = {Outcome(value) for value in result.outcomes}
+    if any(not outcome.finished_well and outcome not in (Outcome.HELD, Outcome.REFUSED) for outcome in outcomes):
+        codes.append(9)
+    if Outcome.HELD in outcomes:
+        codes.append(8)
+    if Outcome.REFUSED in outcomes:
+        codes.append(3)
+    if plan.header["totals"].get("untestable") or plan.header["totals"].get("unreadable"):
+        codes.append(9)
+    codes.extend(unit.not_searched_code for unit in plan.units if unit.not_searched_code in STATUS_ORDER)
+    if result.open_items and not result.interrupted and not any(codes):
+        codes.append(9)
+    return worst_status(codes)
+
+
+# Sealing
+
+
+def _seal(case: Case, plan: Plan, audit: ChainedLog, result: RunResult) -> None:
+    bag = case.bag_dir(plan.number)
+    records = case.make(bag / "data" / "records")
+    try:
+        if plan.action is not Action.RESTORE:
+            write_durably(case.root / "scope.csv", csv_bytes(SCOPE, _scope_rows(plan)))
+        write_durably(case.root / "outcome.csv", csv_bytes(OUTCOME, _outcome_rows(case, plan)))
+        write_durably(records / "scope.csv", csv_bytes(SCOPE, _scope_rows(plan)))
+        write_durably(records / "outcome.csv", csv_bytes(OUTCOME, _outcome_rows(case, plan)))
+        write_durably(records / "items.csv", csv_bytes(ITEMS, _item_rows(case, plan)))
+        _copy_records(case, plan, records)
+        sealed = seal(
+            bag,
+            {
+                "External-Identifier": case.id,
+                "Internal-Sender-Identifier": f"plan {plan.number} {plan.sha256}",
+                "Internal-Sender-Description": f"Excise case, {plan.action.value}: evidence and records",
+            },
+        )
+    except OSError as error:
+        raise os_error(error, bag, "sealing the bag") from error
+    validate(bag)
+    audit.append({"type": "bag-sealed", "plan": plan.number, "bag": bag.name, "tagmanifest_sha256": sealed})
+    result.sealed = True
+
+
+def _copy_records(case: Case, plan: Plan, records: Path) -> None:
+    """Copy the living records as they are now into the bag; an earlier, unfinished try is written over."""
+    copies = [(case.root / CASE_FILE, records / CASE_FILE), (case.audit_path, records / "audit.jsonl")]
+    copies += [(p, records / "plan" / p.relative_to(plan.directory)) for p in sorted(plan.directory.rglob("*.json*"))]
+    for unit in plan.units:
+        directory = case.unit_dir(unit.unit)
+        copies += [(p, records / "units" / directory.name / p.name) for p in sorted(directory.glob("*.jsonl"))]
+    for source, target in copies:
+        case.make(target.parent)
+        with source.open("rb") as stream:
+            write_durably(target, iter(lambda stream=stream: stream.read(1 << 20), b""))  # type: ignore[misc]
+
+
+def _scope_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+    for unit in plan.units:
+        row = {name: getattr(unit, name, None) for name in SCOPE}
+        reason, refused = unit.not_searched, unit.refused
+        yield row | {"mailbox": unit.name, "searched": not reason, "reason": reason, "removal_refused": refused}
+
+
+def _outcome_rows(case: Case, plan: Plan) -> Iterator[dict[str, Any]]:
+    for unit in plan.units:
+        if not unit.matches:
+            continue
+        matches, status = unit_status(case, plan, unit)
+        for match in matches:
+            item = status[match["item"]]
+            yield {
+                "unit": unit.unit,
+                "mailbox": unit.name,
+                "item": match["item"],
+                "evidence": f"{unit.unit:05}-{match['item']:06}" if item.part else match.get("evidence"),
+                "id": match["id"],
+                "folder": match["folder"],
+                "outcome": None if item.outcome is None else item.outcome.value,
+                "detail": item.detail,
+                "part": item.part or None,
+                "sha256": item.sha256 or None,
+                "size": item.size if item.part else None,
+            }
+
+
+def _item_rows(case: Case, plan: Plan) -> Iterator[dict[str, Any]]:
+    for unit in plan.units:
+        for part in sorted(case.evidence_dir(plan.number, unit.unit).glob("part-[0-9][0-9][0-9]")):
+            with (part / ITEM_LINES).open("rb") as stream:
+                for line in stream:
+                    yield item_row(json.loads(line), unit.unit, int(part.name[-3:]))
+

@@ -1,0 +1,350 @@
+"""One mailbox's work in a run: everything of it is preserved, committed and verified before anything is removed (S13).
+
+The order of the steps is that of DESIGN.md, "A run". Each step is journalled before and after; ``run_unit`` may be called
+again after a kill at any instruction and goes on from the journal. Nothing here trusts an earlier process: evidence is
+read again by this one before it removes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from excise.case.chain import ChainedLog
+from excise.case.layout import Case
+from excise.case.parts import EvidenceKind, PartWriter, Provenance, part_name, partial_name
+from excise.case.plan import Plan, UnitPlan, read_matches, read_plan
+from excise.case.reread import reread_part
+from excise.core.clock import iso, now
+from excise.core.digests import sha256_hex
+from excise.core.errors import DoesNotVerify, ExciseError
+from excise.core.files import os_error
+from excise.criteria import Criteria
+from excise.engine.channel import Channel
+from excise.engine.journal import Journal
+from excise.engine.search import Match, Searched, search_mailbox
+from excise.engine.states import Event, State
+from excise.model.item import Disposal, Fetched, Outcome, Target, Whereabouts
+from excise.store_api import registry
+from excise.store_api.errors import ItemChanged, ItemDamaged, ItemNotFound, MailboxChanged
+from excise.store_api.protocols import Mailbox, iterate_removals
+
+_GONE = {
+    Disposal.HARD: (Whereabouts.ABSENT,),
+    Disposal.SOFT: (Whereabouts.RECOVERABLE,),
+    Disposal.TRASH: (Whereabouts.IN_TRASH,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTask:
+    """A unit to run: which case, which plan, which unit."""
+
+    root: Path
+    plan: int
+    unit: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnitResult:
+    """How a unit ended. ``outcomes`` counts items by outcome; the heads bind its two logs; ``late``: new matches seen."""
+
+    unit: int
+    outcomes: dict[str, int] = field(default_factory=dict)
+    audit_head: str = ""
+    journal_head: str = ""
+    late: int = 0
+    error: str = ""
+    exit_code: int = 0
+
+
+class UnitRun:
+    """A unit while it runs; its methods are the steps in their order."""
+
+    def __init__(self, case: Case, plan: Plan, unit: UnitPlan, channel: Channel) -> None:
+        """Read the planned items and open journal and audit log."""
+        self.case, self.plan, self.unit, self.channel = case, plan, unit, channel
+        self.matches = {match["item"]: match for match in read_matches(plan, unit)}
+        directory = case.make(case.unit_dir(unit.unit))
+        self.directory = directory
+        self.journal = Journal(directory / "journal.jsonl", list(self.matches))
+        self.audit = ChainedLog(directory / "audit.jsonl")
+        self.evidence = case.evidence_dir(plan.number, unit.unit)
+        self.kinds = tuple(EvidenceKind(kind) for kind in plan.header["evidence"])
+        self.late = 0
+
+    def close(self) -> None:
+        """Close both logs."""
+        self.journal.close()
+        self.audit.close()
+
+    def target(self, item: int) -> Target:
+        """The planned item as the store is asked for it."""
+        match = self.matches[item]
+        return Target(match["id"], match["version"], match["folder"])
+
+    def check_identity(self, mailbox: Mailbox) -> None:
+        """The mailbox is the one that was planned, or the one that this unit made of it (S30)."""
+        known = [note["identity"] for note in self.journal.records if note["type"] == "identity"]
+        expected = known[-1] if known else self.unit.identity
+        found = mailbox.info.identity
+        if self._may_have_replaced_it():
+            return
+        if found not in {expected, self.unit.identity}:
+            raise MailboxChanged(
+                f"{self.unit.name}: expected the mailbox that was planned ({expected}), found another one ({found})",
+                hint="It was replaced or rewritten since the plan was made: make a new plan. Nothing was removed from it.",
+            )
+
+    def _may_have_replaced_it(self) -> bool:
+        """True where a killed process may have put a new file in the mailbox's place and not noted its identity.
+
+        What is there is then looked at item by item, by fingerprint, and all of it is in the evidence.
+        """
+        types = [record["type"] for record in self.journal.records]
+        begun = len(types) - types[::-1].index(Event.REMOVING) if Event.REMOVING in types else 0
+        rewrites = registry.store(self.unit.kind).capabilities.rewrites
+        return rewrites and begun > 0 and "identity" not in types[begun:]
+
+    # Preserving
+
+    def adopt_parts(self) -> int:
+        """Deal with what a killed process left: committed parts are kept, unfinished ones thrown away.
+
+        The number of the last committed part.
+        """
+        for partial in self.directory.glob("part-*"):
+            shutil.rmtree(partial)
+        committed = sorted(self.evidence.glob("part-[0-9][0-9][0-9]"))
+        for part in committed:
+            number = int(part.name[-3:])
+            pending = [i for i in self.journal.in_state(State.FETCHED) if self.journal.status[i].part == number]
+            self.journal.event(Event.PRESERVED, pending, part=number)
+        return int(committed[-1].name[-3:]) if committed else 0
+
+    def preserve(self, mailbox: Mailbox) -> None:
+        """Fetch, hash, write and commit every item that is not yet in the evidence."""
+        part = self.adopt_parts()
+        todo = self.journal.in_state(State.PLANNED, State.FETCHED)
+        for items in self._fetched_batches(mailbox, todo):
+            part += 1
+            self._write_part(part, items)
+            self.channel.check()
+
+    def _fetched_batches(self, mailbox: Mailbox, todo: list[int]) -> Iterator[Iterator[tuple[int, Fetched]]]:
+        """Iterators of fetched items, each for one part; only one item is held in memory at a time."""
+        limit = int(self.plan.header["part_size"]) // max(1, len(self.kinds))
+        waiting = iter(todo)
+        ahead = next(self._fetch_each(mailbox, waiting), None)
+
+        def one_part() -> Iterator[tuple[int, Fetched]]:
+            nonlocal ahead
+            size = 0
+            while ahead is not None and (size == 0 or size + len(ahead[1].content) <= limit):
+                size += len(ahead[1].content)
+                current, ahead = ahead, None
+                yield current
+                ahead = next(self._fetch_each(mailbox, waiting), None)
+
+        while ahead is not None:
+            yield one_part()
+
+    def _fetch_each(self, mailbox: Mailbox, items: Iterator[int]) -> Iterator[tuple[int, Fetched]]:
+        for item in items:
+            fetched = self._fetch(mailbox, item)
+            if fetched is not None:
+                yield item, fetched
+
+    def _fetch(self, mailbox: Mailbox, item: int) -> Fetched | None:
+        """One item as planned; None, its outcome journalled, where it is gone, changed or damaged."""
+        self.channel.check()
+        target = self.target(item)
+        try:
+            fetched = mailbox.fetch(target.id)
+        except ItemNotFound as error:
+            where = mailbox.look([target])[target.id]
+            outcome = Outcome.ALREADY_ABSENT if where is Whereabouts.ABSENT else Outcome.MOVED_ELSEWHERE
+            self.journal.ended([(item, outcome, str(error))])
+        except ItemChanged as error:
+            self.journal.ended([(item, Outcome.CHANGED, str(error))])
+        except ItemDamaged as error:
+            self.journal.ended([(item, Outcome.FAILED, str(error))])
+        else:
+            if fetched.version == target.version:
+                return fetched
+            self.journal.ended([(item, Outcome.CHANGED, "its fingerprint is not the planned one")])
+        return None
+
+    def _write_part(self, part: int, items: Iterable[tuple[int, Fetched]]) -> None:
+        final = self.case.make(self.evidence) / part_name(part)
+        partial = self.directory / partial_name(part)
+        hashes = []
+        try:
+            writer = PartWriter(partial, self.kinds)
+            try:
+                for item, fetched in items:
+                    digest = sha256_hex(fetched.content)
+                    hashes.append([item, digest, len(fetched.content)])
+                    writer.add(fetched, self._provenance(item, digest))
+                    self.channel.advance(0, len(fetched.content))
+            except BaseException:
+                writer.abandon()
+                raise
+            self.journal.event(Event.FETCHED, hashes, part=part)
+            writer.commit(final)
+        except OSError as error:
+            raise os_error(error, partial, "writing evidence") from error
+        self.journal.event(Event.PRESERVED, [entry[0] for entry in hashes], part=part)
+
+    def _provenance(self, item: int, digest: str) -> Provenance:
+        match = self.matches[item]
+        return Provenance(
+            f"{self.unit.unit:05}-{item:06}",
+            item,
+            self.unit.locator,
+            self.unit.name,
+            digest,
+            match["envelope"]["message_id"],
+            tuple(match["matched"]),
+            iso(now()),
+        )
+
+    # Verifying
+
+    def verify(self) -> None:
+        """Read every part again with another reader; what it finds must be what was hashed as it was fetched.
+
+        A difference ends the unit with DoesNotVerify before anything is removed.
+        """
+        pending = self.journal.in_state(State.PRESERVED, State.VERIFIED, State.REMOVING)
+        for part in sorted({self.journal.status[item].part for item in pending}):
+            path = self.evidence / part_name(part)
+            try:
+                found = reread_part(path)
+            except OSError as error:
+                raise os_error(error, path, "reading the evidence again") from error
+            items = [item for item in pending if self.journal.status[item].part == part]
+            problems = list(found.problems)
+            for item in items:
+                line, status, target = found.items.get(item), self.journal.status[item], self.target(item)
+                seen = line and (line["sha256"], line["size"], line["id"], line["version"])
+                if seen != (status.sha256, status.size, target.id, target.version):
+                    problems.append(f"{path}: item {item}: expected SHA-256 {status.sha256[:16]}… as fetched, found {seen}")
+            if problems:
+                self.audit.append({"type": "evidence-does-not-verify", "part": part, "problems": len(problems)})
+                raise DoesNotVerify(
+                    problems[0] + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""),
+                    hint="Nothing more was removed from this mailbox. Look at the disk, then start again with a new case.",
+                )
+            self.journal.event(Event.VERIFIED, items, part=part)
+            self.channel.check()
+
+    # Removing
+
+    def remove(self, mailbox: Mailbox) -> None:
+        """Remove what is verified, item outcomes journalled; then look again (S20)."""
+        todo = self.journal.in_state(State.VERIFIED, State.REMOVING)
+        doubtful = [item for item in todo if self.matches[item]["doubt"]]
+        self.journal.ended([(item, Outcome.REFUSED, self.matches[item]["doubt"]) for item in doubtful])
+        todo = [item for item in todo if item not in set(doubtful)]
+        if not todo:
+            return
+        targets = {self.target(item).id: item for item in todo}
+        before = self.journal.in_state(State.REMOVING)
+        self.journal.event(Event.REMOVING, todo)
+        disposal = Disposal(self.unit.disposal)
+        gone = self._gone_before(mailbox, before, disposal)
+        left = [self.target(item) for item in todo if item not in gone]
+        try:
+            removals = iterate_removals(left, mailbox.remove(left, disposal))
+        except ValueError as error:
+            raise ExciseError(f"{self.unit.name}: {error}: the store's plug-in does not keep its contract") from error
+        self.journal.note("identity", identity=mailbox.info.identity)
+        where = mailbox.look([self.target(item) for item in todo])
+        outcomes = []
+        for item_id, item in targets.items():
+            if item in gone:
+                outcome, detail = Outcome.REMOVED, "found removed when the run was resumed"
+            else:
+                outcome, detail = removals[item_id].outcome, removals[item_id].detail
+            if outcome is Outcome.REMOVED and where[item_id] not in _GONE[disposal]:
+                outcome, detail = Outcome.FAILED, f"reported removed, but found {where[item_id].value} when looked for"
+            outcomes.append((item, outcome, detail))
+        self.journal.ended(outcomes)
+
+    def _gone_before(self, mailbox: Mailbox, items: list[int], disposal: Disposal) -> set[int]:
+        """Of ``items``, whose removal an earlier process had begun, those that it had finished."""
+        where = mailbox.look([self.target(item) for item in items]) if items else {}
+        return {item for item in items if where[self.target(item).id] in _GONE[disposal]}
+
+    def prove(self, mailbox: Mailbox) -> None:
+        """Run the search again: no removed item may turn up; what matches and was not planned came late (S20)."""
+        removed = {self.target(i).id for i in self.journal.status if self.journal.status[i].outcome is Outcome.REMOVED}
+        planned = {self.target(item).id for item in self.matches}
+        criteria = Criteria.from_canonical(self.plan.header["criteria"])
+        found = {match.id for match in search_mailbox(mailbox, criteria, Searched(), self.channel) if isinstance(match, Match)}
+        if self.unit.disposal == Disposal.HARD and removed & found:
+            raise DoesNotVerify(
+                f"{self.unit.name}: {len(removed & found)} removed messages turned up when the search was run again",
+                hint="Look at the mailbox with another program. The evidence holds them all.",
+            )
+        self.late = len(found - planned)
+        self.journal.note("proved", removed=len(removed), found_again=len(removed & found), late=self.late)
+
+    # The whole
+
+    def run(self) -> None:
+        """All steps."""
+        removing = self.plan.action.removes and not self.unit.refused
+        mailbox = registry.store(self.unit.kind).open(self.unit.locator, writable=removing)
+        try:
+            self.check_identity(mailbox)
+            for done in mailbox.recover() if removing else ():
+                self.journal.note("recovered", what=done)
+                self.journal.note("identity", identity=mailbox.info.identity)
+            self.audit.append({"type": "mailbox-opened", "mailbox": self.unit.name, "identity": mailbox.info.identity})
+            self.preserve(mailbox)
+            self.verify()
+            self.channel.check()
+            if removing:
+                self.remove(mailbox)
+                self.prove(mailbox)
+            else:
+                self._end_without_removal()
+        finally:
+            mailbox.close()
+
+    def _end_without_removal(self) -> None:
+        outcome, detail = (Outcome.REFUSED, self.unit.refused) if self.unit.refused else (Outcome.COPIED, "")
+        self.journal.ended([(item, outcome, detail) for item in self.journal.in_state(State.VERIFIED)])
+
+    def result(self, error: ExciseError | None = None) -> UnitResult:
+        """Close the books: the audit record, the counts, the heads."""
+        outcomes = Counter(str(item.outcome) for item in self.journal.status.values() if item.outcome is not None)
+        open_items = len(self.matches) - outcomes.total()
+        record: dict[str, Any] = {"type": "mailbox-closed", "mailbox": self.unit.name, "outcomes": dict(outcomes)}
+        record |= {"open": open_items, "journal_head": self.journal.head}
+        if error is not None:
+            record["error"] = error.error_id
+        head = self.audit.append(record)
+        text, code = ("", 0) if error is None else (error.text(), error.exit_code)
+        return UnitResult(self.unit.unit, dict(outcomes), head, self.journal.head, self.late, text, code)
+
+
+def run_unit(task: UnitTask, channel: Channel) -> UnitResult:
+    """Run or go on with one unit. An ``ExciseError`` ends it with its items still open, to be resumed."""
+    case = Case(task.root)
+    plan = read_plan(case, task.plan)
+    unit = UnitRun(case, plan, plan.unit(task.unit), channel)
+    try:
+        try:
+            unit.run()
+        except ExciseError as error:
+            return unit.result(error)
+        return unit.result()
+    finally:
+        unit.close()
