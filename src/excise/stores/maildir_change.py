@@ -9,7 +9,6 @@ and in the trash), which the next removal finishes.
 from __future__ import annotations
 
 import os
-import re
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -43,12 +42,12 @@ from excise.stores.maildir_folder import (
 )
 from excise.stores.maildir_names import MessageName, flags_of, folder_parts, folder_path, info_for, is_base
 from excise.stores.original import original_of
+from excise.stores.unfinished import is_left_over, unfinished_name
 
 TRASH = "Trash"
 _ROUNDS = 10
 _CHUNK = 64
 _HOST = sha256_hex(socket.gethostname().encode("utf-8", "replace"))[:8]
-_OURS = re.compile(r"excise\.(\d{1,10})\.\d{1,10}\.([0-9a-f]{8})\.put\Z")
 _serial = count(1)
 
 
@@ -319,7 +318,7 @@ class MaildirPut:
 
     def _write(self, folder: MaildirFolder, deposit: Deposit, data: bytes, info: str) -> MessageName:
         """Write ``data`` to ``tmp`` and give it its name in ``cur``: that of the original where it is free."""
-        tmp_name = f"excise.{os.getpid()}.{next(_serial)}.{_HOST}.put"
+        tmp_name = unfinished_name()
         owner = os.fstat(folder.subdirectories["cur"])
         tmp = os.open("tmp", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder.fd)
         try:
@@ -379,7 +378,7 @@ def undo_unfinished(root: int, place: Path) -> list[str]:
             tmp = os.open("tmp", os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder.fd)
             try:
                 for name in _names_in(tmp):
-                    if _is_left_over(name):
+                    if is_left_over(name):
                         os.unlink(name, dir_fd=tmp)
                         done.append(f"{folder.path}: an unfinished addition ({name}) was taken away")
                 if done:
@@ -392,20 +391,3 @@ def undo_unfinished(root: int, place: Path) -> list[str]:
 def _names_in(directory: int) -> list[str]:
     with os.scandir(directory) as listing:
         return sorted(entry.name for entry in listing)
-
-
-def _is_left_over(name: str) -> bool:
-    """True for a file of ours whose process, on this host, is no more (or is this one, which adds nothing now)."""
-    match = _OURS.match(name)
-    if match is None or match[2] != _HOST:
-        return False
-    pid = int(match[1])
-    if pid == os.getpid():
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):
-        return False
-    return False

@@ -19,8 +19,8 @@ from excise.stores.compressed import MAGICS, expand
 from excise.stores.directory import MAX_MESSAGE, moment, open_file, read_opened, reason_of
 from excise.stores.maildir_folder import FileEntry, MaildirFolder
 from excise.stores.maildir_names import MessageName, base_of, flags_of
+from excise.stores.window import WINDOW, header_end
 
-_WINDOW = 8192
 _ROUNDS = 10
 
 
@@ -82,10 +82,10 @@ class _Scan:
                 yield self._unreadable(entry, error)
                 continue
             try:
-                head = pread(fd, _WINDOW, 0)
-                end = _header_end(head)
+                head = pread(fd, WINDOW, 0)
+                end = header_end(head)
                 if end >= 0 and not head.startswith(MAGICS) and entry.regular and rejects(head[:end]):
-                    tally.advance(1, len(head) if len(head) < _WINDOW else os.fstat(fd).st_size)
+                    tally.advance(1, len(head) if len(head) < WINDOW else os.fstat(fd).st_size)
                     continue
                 found = self._whole(entry, fd)
             except (OSError, ItemDamaged) as error:
@@ -112,9 +112,9 @@ class _Scan:
     def _whole(self, entry: FileEntry, fd: int) -> MaildirCandidate | None:
         data, info = read_opened(fd, entry.name)
         content = expand(data, MAX_MESSAGE)
-        header_end = _header_end(content)
+        end = header_end(content)
         self.tally.advance(1, len(data))
-        if self.matcher.rejects_header(content if header_end < 0 else content[:header_end]):
+        if self.matcher.rejects_header(content if end < 0 else content[:end]):
             return None
         view = MimeView(
             content,
@@ -139,12 +139,3 @@ class _Scan:
     def _unreadable(self, entry: FileEntry, error: Exception) -> Unreadable:
         self.tally.advance(1, 0)
         return Unreadable(_where(self.folder, entry), reason_of(error), self.folder.path, self._id(entry)[0])
-
-
-def _header_end(data: bytes) -> int:
-    """Where the header of ``data`` ends: past its first empty line; -1 where there is none."""
-    end = data.find(b"\n\n")
-    other = data.find(b"\n\r\n", 0, end if end >= 0 else len(data))
-    if other >= 0:
-        return other + 3
-    return end + 2 if end >= 0 else -1
