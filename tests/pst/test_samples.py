@@ -194,6 +194,7 @@ def test_summaries_say_what_the_messages_say_or_are_in_doubt(path: Path) -> None
                     "delivery_time": message.delivery_time,
                     "submit_time": message.submit_time,
                     "flags": message.flags,
+                    "size": message.properties.integer(tags.MESSAGE_SIZE),
                     "message_class": message.message_class,
                     "sender": message.properties.text(tags.SENT_REPRESENTING_NAME),
                     "display_to": message.properties.text(tags.DISPLAY_TO),

@@ -7,8 +7,10 @@
 ...             print(folder.path, row.subject, row.delivery_time)
 """
 
+from excise.pst.check.report import Report
+from excise.pst.check.run import check_pst as check
 from excise.pst.disk.damage import Damage, Damaged
 from excise.pst.file.read import PstFile
 from excise.pst.file.read import open_pst as open
 
-__all__ = ["Damage", "Damaged", "PstFile", "open"]
+__all__ = ["Damage", "Damaged", "PstFile", "Report", "check", "open"]

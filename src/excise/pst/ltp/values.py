@@ -165,13 +165,13 @@ _SCALARS: dict[int, Callable[[bytes], Scalar]] = {
 }
 
 
-def _decode_multiple(ptype: int, data: bytes, codec: str) -> tuple[Scalar, ...]:
+def _decode_multiple(ptype: int, data: bytes, codec: str) -> Value:
     if ptype in _VARIABLE:
         parts = _split_variable(data)
     else:
         size = fixed_size(ptype)
         if size is None:
-            raise ValueError(f"0x{ptype:04x} is no type of multiple values")
+            return data
         # Inline types are packed at their own size here, booleans as 16 bits.
         size = 2 if ptype == PT_BOOLEAN else size
         if len(data) % size:

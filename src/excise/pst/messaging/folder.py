@@ -40,6 +40,7 @@ NO_CELL = "no cell"
 CUT = "may be cut"
 CODE_PAGE = "code page not known"
 UNREADABLE = "unreadable"
+STALE = "may be stale"
 
 
 @dataclass(slots=True)
@@ -256,6 +257,7 @@ def _scan(table: TableContext, names: Sequence[str]) -> Iterator[Summary]:
     absent = {name: NO_COLUMN for name in names if SUMMARY_FIELDS[name] not in table.columns}
     ansi = {name for name in names if name not in absent and _is_string8(table, SUMMARY_FIELDS[name])}
     width = len(positions)
+    sized = "size" in names
     # One call a row in the hot loop, with values whose types were checked above.
     make: Callable[..., Summary] = Summary
     for row_id, cells in table.scan([SUMMARY_FIELDS[name] for name in names]):
@@ -274,6 +276,9 @@ def _scan(table: TableContext, names: Sequence[str]) -> Iterator[Summary]:
                 if is_subject:
                     value = plain_subject(value)  # type: ignore[arg-type]
             out[position] = value
+        if sized:
+            # Outlook's own rows keep the size from before attachments were added.
+            doubts.setdefault("size", STALE)
         yield make(row_id, *out, doubts)
 
 

@@ -199,6 +199,12 @@ class DataTree:
             total = block.lcbTotal if total is None else total
             if block.cLevel == 1:
                 self.leaves += block.rgbid
+                if len(self.leaves) > self._ndb.source.size // self._ndb.format.block_unit:
+                    found = f"{len(self.leaves)} blocks or more"
+                    self.broken = _block_damage("rgbid", bid, -1, "no more blocks than fit into the file", found)
+                    self._log.add(self.broken)
+                    self.leaves = []
+                    return
                 continue
             fresh = [child for child in block.rgbid if bid_key(child) not in seen]
             if len(fresh) < len(block.rgbid) or len(set(fresh)) < len(fresh):
