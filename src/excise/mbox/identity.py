@@ -39,9 +39,10 @@ _VOLATILE = re.compile(
     + rb")[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)"
 )
 _HEADER_END = re.compile(rb"\n\r?\n")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+#: The names of the months in a From_ line.
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DATE = re.compile(
-    r" (?P<month>" + "|".join(_MONTHS) + r") +(?P<day>\d{1,2}),? +(?P<hour>\d{1,2}):(?P<minute>\d\d)"
+    r" (?P<month>" + "|".join(MONTHS) + r") +(?P<day>\d{1,2}),? +(?P<hour>\d{1,2}):(?P<minute>\d\d)"
     r"(?::(?P<second>\d\d))?(?: +(?P<zone1>[A-Za-z]{1,5}|[+-]\d{4}))?(?: +[A-Z]{2,5})? +(?P<year>\d{4})"
     r"(?: +(?P<zone2>[+-]\d{4}))?"
 )
@@ -101,7 +102,7 @@ def delivery_time(line: bytes) -> datetime | None:
         offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[3:])) * (-1 if zone[0] == "-" else 1)
     try:
         return datetime(
-            int(match["year"]), _MONTHS.index(match["month"]) + 1, int(match["day"]), int(match["hour"]),
+            int(match["year"]), MONTHS.index(match["month"]) + 1, int(match["day"]), int(match["hour"]),
             int(match["minute"]), min(int(match["second"] or 0), 59), tzinfo=timezone(offset),
         ).astimezone(UTC)  # fmt: skip
     except (ValueError, OverflowError):
@@ -120,7 +121,7 @@ def flags(header: bytes) -> frozenset[str]:
         elif name == "x-status":
             found.update(flag for letter, flag in _X_STATUS.items() if letter in value)
         elif name in ("x-keywords", "x-mozilla-keys"):
-            found.update(value.split())
+            found.update("forwarded" if word == "$Forwarded" else word for word in value.split())
         elif name == "x-mozilla-status" and re.fullmatch(r"[0-9a-fA-F]{4}", value):
             found.update(flag for bit, flag in _MOZILLA.items() if int(value, 16) & bit)
     return frozenset(found)

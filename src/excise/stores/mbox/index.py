@@ -1,0 +1,146 @@
+"""Finding messages of an mbox again by their names.
+
+A message's *version* is its fingerprint with a short hash of its From_ line before it, so that it is found again
+without hashing every message. Its *id* is the version with its number among equal messages. Equal messages can be told
+apart by nothing but their order: where one of several goes, the others move up.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Sequence
+
+from excise.mbox import Buffer, Entry, fingerprint, from_line, from_line_key, scan
+from excise.model.item import Outcome, Removal, Target, Whereabouts
+
+_VERSION = re.compile(r"[0-9a-f]{72}\Z")
+_ID = re.compile(r"([0-9a-f]{72})\.(\d{1,9})\Z")
+
+
+def version_of(buffer: Buffer, entry: Entry) -> str:
+    """The version of ``entry``."""
+    return make_version(from_line(buffer, entry), fingerprint(buffer, entry))
+
+
+def make_version(line: bytes, print_: str) -> str:
+    """The version of a message with that From_ line and fingerprint."""
+    return f"{from_line_key(line):08x}{print_}"
+
+
+def make_id(version: str, number: int) -> str:
+    """The id of the message ``number`` among those of ``version``."""
+    return f"{version}.{number}"
+
+
+def split_id(item_id: str) -> tuple[str, int] | None:
+    """Version and number of an id; None where it is none of ours."""
+    match = _ID.match(item_id)
+    return (match[1], int(match[2])) if match else None
+
+
+class Index:
+    """The messages of a buffer, by version. Takes about 45 bytes of memory a message."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer = buffer
+        self._starts = array("Q")
+        self._bounds = array("Q")
+        self._rest: dict[int, Entry] = {}
+        keys = []
+        for number, entry in enumerate(entry for entry in scan(buffer) if not entry.internal):
+            self._starts.append(entry.start)
+            self._bounds.extend(entry[1:4])
+            if entry.doubt:
+                self._rest[number] = entry
+            keys.append(from_line_key(from_line(buffer, entry)) << 32 | number)
+        self._keys = array("Q", sorted(keys))
+
+    def __len__(self) -> int:
+        """How many messages there are."""
+        return len(self._starts)
+
+    def named(self, version: str) -> list[Entry]:
+        """The messages of ``version``, in the order of the file."""
+        if not _VERSION.match(version):
+            return []
+        return [entry for entry in self._with_key(int(version[:8], 16)) if version_of(self._buffer, entry) == version]
+
+    def counts(self, versions: Collection[str]) -> dict[str, int]:
+        """How many messages there are of each of ``versions``; none of those that there are none of."""
+        found = {version: len(self.named(version)) for version in versions}
+        return {version: count for version, count in found.items() if count}
+
+    def _with_key(self, key: int) -> Iterator[Entry]:
+        at = bisect_left(self._keys, key << 32)
+        while at < len(self._keys) and self._keys[at] >> 32 == key:
+            number = self._keys[at] & 0xFFFFFFFF
+            bounds = self._bounds[3 * number : 3 * number + 3]
+            yield self._rest.get(number) or Entry(self._starts[number], bounds[0], bounds[1], bounds[2])
+            at += 1
+
+
+def assign(numbers: Collection[int], entries: list[Entry]) -> dict[int, Entry | None]:
+    """Which of the equal ``entries`` each of ``numbers`` means; None where there are too few.
+
+    A number means the entry of that place; one beyond the end means one that no other number means.
+    """
+    chosen: dict[int, Entry | None] = {n: entries[n] for n in numbers if n < len(entries)}
+    left = iter([entry for place, entry in enumerate(entries) if place not in chosen])
+    chosen.update({n: next(left, None) for n in sorted(numbers) if n not in chosen})
+    return chosen
+
+
+def by_version(targets: Sequence[Target]) -> dict[str, list[int]]:
+    """The numbers that ``targets`` ask for, by version; ids of another kind are left out."""
+    groups: dict[str, list[int]] = {}
+    for target in targets:
+        named = split_id(target.id)
+        if named is not None:
+            groups.setdefault(named[0], []).append(named[1])
+    return groups
+
+
+def seen(target: Target, place: Whereabouts) -> Whereabouts:
+    """``place`` of the message with the id of ``target``; CHANGED where another version of it was meant."""
+    named = split_id(target.id)
+    if place is Whereabouts.HERE and named is not None and target.version != named[0]:
+        return Whereabouts.CHANGED
+    return place
+
+
+def choose(index: Index, targets: Sequence[Target]) -> tuple[dict[str, Removal], list[Entry], dict[str, int]]:
+    """What becomes of each target, the entries that go, and how many equal ones stay, by version."""
+    answers = {t.id: Removal(t.id, Outcome.ALREADY_ABSENT, "there is no such message") for t in targets}
+    versions = {t.id: t.version for t in targets}
+    going: list[Entry] = []
+    left: dict[str, int] = {}
+    for version, numbers in by_version(targets).items():
+        entries = index.named(version)
+        left[version] = len(entries)
+        for number, entry in assign(numbers, entries).items():
+            item_id = make_id(version, number)
+            if entry is None:
+                continue
+            if versions[item_id] != version:
+                answers[item_id] = Removal(item_id, Outcome.CHANGED, "its content is not the one that was planned")
+            elif entry.doubt:
+                answers[item_id] = Removal(item_id, Outcome.REFUSED, entry.doubt)
+            else:
+                answers[item_id] = Removal(item_id, Outcome.REMOVED)
+                going.append(entry)
+                left[version] -= 1
+    return answers, going, left
+
+
+def complement(going: Sequence[Entry], size: int) -> list[tuple[int, int]]:
+    """What stays of a file of ``size`` bytes where ``going`` go."""
+    keep, at = [], 0
+    for entry in sorted(going):
+        if entry.start > at:
+            keep.append((at, entry.start))
+        at = entry.end
+    if size > at:
+        keep.append((at, size))
+    return keep

@@ -1,0 +1,176 @@
+"""The mbox file that is read: opened, decompressed where need be, watched for changes; and the messages in it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from excise.core.files import open_nofollow, os_error
+from excise.core.locks import MailboxLocked
+from excise.mbox import (
+    Entry,
+    FileShrank,
+    FileView,
+    delivery_time,
+    flags,
+    from_line,
+    header_block,
+    variant_of,
+)
+from excise.model.item import Fetched
+from excise.model.message import MimeView
+from excise.store_api.errors import ItemDamaged, MailboxBusy, MailboxChanged
+from excise.stores.mbox.compressed import decompress, is_compressed
+from excise.stores.mbox.index import Index, make_id, version_of
+from excise.stores.mbox.replace import identity_of
+
+#: The identity of a mailbox that is not there.
+ABSENT = "absent"
+#: A message may be this large; a larger one is unreadable.
+MESSAGE_MAX = 1 << 30
+_SAMPLE = 4096
+
+
+class Source:
+    """An open mailbox file, decompressed where need be; one without a path is an empty mailbox that is not there."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.index: Index | None = None
+        self.compressed = False
+        self._path = path
+        self.fd = self._content = -1
+        self.identity = ABSENT
+        if path is None:
+            self.view = FileView(-1, "", 0)
+            return
+        self.fd = self._content = open_nofollow(path)
+        try:
+            self._info = os.fstat(self.fd)
+            self.identity = identity_of(self.fd, self._info)
+            head = os.pread(self.fd, 8, 0)
+            if is_compressed(head):
+                self.compressed = True
+                self._content = decompress(self.fd, str(path))
+            self.view = FileView(self._content, path)
+            self._sample = self._sampled()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for fd in {self.fd, self._content} - {-1}:
+            os.close(fd)
+        self.fd = self._content = -1
+
+    def is_stale(self) -> bool:
+        """True where the path names another file, or the file has changed."""
+        if self._path is None:
+            return True
+        try:
+            now, seen = self._path.lstat(), self._info
+        except FileNotFoundError:
+            return True
+        return (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) != (
+            seen.st_dev,
+            seen.st_ino,
+            seen.st_size,
+            seen.st_mtime_ns,
+        )
+
+    def is_intact(self) -> bool:
+        """True where the file was at most appended to since it was opened."""
+        if self._path is None:
+            return True
+        now, seen = os.fstat(self.fd), self._info
+        if (now.st_size, now.st_mtime_ns) == (seen.st_size, seen.st_mtime_ns):
+            return True
+        return now.st_size > seen.st_size and self._sampled() == self._sample
+
+    def _sampled(self) -> tuple[bytes, bytes]:
+        """The first bytes and the last of those that were there: a rewrite in place moves or changes them."""
+        size = self._info.st_size
+        return os.pread(self.fd, min(size, _SAMPLE), 0), os.pread(self.fd, _SAMPLE, max(0, size - _SAMPLE))[:size]
+
+
+class MboxCandidate:
+    """A message that is offered to the matcher; all but its bounds is read when it is asked for."""
+
+    __slots__ = ("_entry", "_header", "_id", "_numbers", "_version", "_view", "doubt")
+
+    def __init__(self, view: FileView, entry: Entry, header: bytes, numbers: Counter[str], doubt: str) -> None:
+        self._view, self._entry, self._header, self._numbers, self.doubt = view, entry, header, numbers, doubt
+        self._version = self._id = ""
+
+    @property
+    def version(self) -> str:
+        """Its fingerprint."""
+        if not self._version:
+            self._version = version_of(self._view, self._entry)
+        return self._version
+
+    @property
+    def id(self) -> str:
+        """Its version and its number among equal ones; equal ones match alike, so that those asked for are all."""
+        if not self._id:
+            self._id = make_id(self.version, self._numbers[self.version])
+            self._numbers[self.version] += 1
+        return self._id
+
+    @property
+    def view(self) -> MimeView:
+        """The message, delivered when its From_ line says."""
+        entry = self._entry
+        delivered = delivery_time(from_line(self._view, entry))
+        return MimeView(
+            self._view[entry.content_start : entry.content_end],
+            delivered=delivered,
+            delivered_from="From_ line" if delivered else "",
+            flags=flags(self._header),
+        )
+
+
+@contextlib.contextmanager
+def translated(path: Path, doing: str) -> Iterator[None]:
+    """Errors of the layers below as errors of the store contract."""
+    try:
+        yield
+    except FileShrank as error:
+        raise MailboxChanged(error.message, hint=error.hint) from error
+    except MailboxLocked as error:
+        raise MailboxBusy(error.message, hint=error.hint) from error
+    except OSError as error:
+        raise os_error(error, path, doing) from error
+    except ValueError as error:
+        if isinstance(error, UnicodeError) or "null byte" in str(error):
+            raise os_error(OSError(errno.EINVAL, "the path is none"), repr(str(path)), doing) from error
+        raise
+
+
+def fetched(view: FileView, entry: Entry, item_id: str, version: str, path: Path) -> Fetched:
+    if entry.content_end - entry.content_start > MESSAGE_MAX:
+        raise ItemDamaged(f"{path}: the message at offset {entry.start} is larger than {MESSAGE_MAX} bytes")
+    content = view[entry.content_start : entry.content_end]
+    line = from_line(view, entry)
+    attributes = {
+        "from_line": line.decode("latin-1"),
+        "quoting": variant_of(content, length_fits=entry.length_fits).value,
+    }
+    return Fetched(
+        item_id,
+        version,
+        content,
+        flags=flags(header_block(view, entry)),
+        delivered=delivery_time(line),
+        attributes=attributes,
+        notes=(entry.doubt,) if entry.doubt else (),
+    )
