@@ -42,6 +42,16 @@ class Heap:
             raise Damaged(self.damage("HNPAGEMAP", "rgibAlloc", f"item 1 to {len(offsets) - 1}", f"HID 0x{hid:x}"))
         return data[offsets[item - 1] : offsets[item]]
 
+    def text(self, hnid: int, codec: str) -> str:
+        """What ``hnid`` refers to as text, without final NULs: ``value`` for many short strings."""
+        page = self._pages.get(hnid >> self._shift)
+        if page is not None and not hnid & 0x1F:
+            data, offsets = page
+            item = (hnid & self._item_mask) >> 5
+            if 0 < item < len(offsets):
+                return data[offsets[item - 1] : offsets[item]].decode(codec, "replace").rstrip("\0")
+        return self.value(hnid).decode(codec, "replace").rstrip("\0")
+
     def value(self, hnid: int) -> bytes:
         """What ``hnid`` refers to: a heap item, or all the data of a subnode. Damaged where it cannot be had."""
         return self.item(hnid) if is_hid(hnid) else self.subnode(hnid).data.read()

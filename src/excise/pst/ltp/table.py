@@ -6,8 +6,8 @@ or under another id, is reported and missing. A column that does not fit into th
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from struct import Struct
 
@@ -16,7 +16,6 @@ from excise.pst.disk.heaps import CLIENT_TC, TCInfo, TColDesc, is_hid
 from excise.pst.ltp.heap import BTreeOnHeap, Heap
 from excise.pst.ltp.properties import Properties
 from excise.pst.ltp.values import (
-    PT_BOOLEAN,
     PT_LONG,
     PT_STRING8,
     PT_SYSTIME,
@@ -31,23 +30,17 @@ from excise.pst.ndb.read import Node
 ROW_ID = 0x67F2
 ROW_VERSION = 0x67F3
 _ROW_ID_SIZE = 4
-
-
-@dataclass(frozen=True, slots=True)
-class RowRef:
-    """One row: its id and its bytes."""
-
-    row_id: int
-    data: bytes
+_BATCH = 4096
+_DWORD, _LONG, _QWORD = Struct("<I"), Struct("<i"), Struct("<Q")
 
 
 class Row(Properties):
     """One row as a set of properties; a cell whose bit is clear is absent."""
 
-    def __init__(self, table: TableContext, ref: RowRef) -> None:
+    def __init__(self, table: TableContext, row_id: int, data: bytes) -> None:
         self._table = table
-        self.row_id = ref.row_id
-        self.data = ref.data
+        self.row_id = row_id
+        self.data = data
         self.codec = table.codec
 
     def ids(self) -> Iterator[int]:
@@ -122,84 +115,77 @@ class TableContext:
         return [entry for leaf in tree.leaves() for entry in record.iter_unpack(leaf)]
 
     def rows(self) -> Iterator[Row]:
-        """The rows by row id."""
-        return (Row(self, ref) for ref in self.refs())
+        """The rows by row id. What cannot be read is reported and missing."""
+        return (Row(self, *each) for each in self._cut(self.index))
 
     def row(self, row_id: int) -> Row | None:
         """The row ``row_id``, None where there is none that can be read."""
-        number = dict(self.index).get(row_id)
-        return next((Row(self, ref) for ref in self._refs([(row_id, number)])), None) if number is not None else None
+        at = bisect_left(self.index, (row_id, 0))
+        return next((Row(self, *each) for each in self._cut(self.index[at : at + 1]) if each[0] == row_id), None)
 
-    def refs(self) -> Iterator[RowRef]:
-        """The rows by row id, as bytes. What cannot be read is reported and missing."""
-        return self._refs(self.index)
+    def scan(self, prop_ids: Sequence[int]) -> Iterator[tuple[list[int], list[list[Cell]]]]:
+        """The rows by row id in batches: (row ids, a list of values for each of ``prop_ids``).
 
-    def _refs(self, index: Sequence[tuple[int, int]]) -> Iterator[RowRef]:
+        A value is None for an absent cell or column, and a Damage where it cannot be read. Columns are decoded one
+        after another, which is faster in Python than row by row.
+        """
+        columns = [self.columns.get(prop_id) for prop_id in prop_ids]
+        for start in range(0, len(self.index), _BATCH):
+            rows = list(self._cut(self.index[start : start + _BATCH]))
+            yield [row_id for row_id, _ in rows], [self._column(column, rows) for column in columns]
+
+    def _column(self, column: TColDesc | None, rows: list[tuple[int, bytes]]) -> list[Cell]:
+        if column is None:
+            return [None] * len(rows)
+        byte, mask = self.bit(column)
+        decoder = self._decoder(column)
+        return [decoder(data) if data[byte] & mask else None for _, data in rows]
+
+    def _cut(self, index: Sequence[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
+        """(row id, bytes) of the rows of ``index``. What cannot be read is reported and missing."""
         log = self.node.log
-        size, block_of = self.row_size, self._block
-        per_block = self._per_block
+        size, per_block, id_of = self.row_size, self._per_block, _DWORD.unpack_from
         loaded, data = -1, b""
         for row_id, number in index:
             block, at = divmod(number, per_block)
             if block != loaded:
                 try:
-                    loaded, data = block, block_of(block)
+                    loaded, data = block, self._block(block)
                 except Damaged as error:
                     loaded, data = block, b""
                     log.add(error.damage)
             row = data[at * size : at * size + size]
-            if len(row) == size and int.from_bytes(row[:_ROW_ID_SIZE], "little") == row_id:
-                yield RowRef(row_id, row)
+            if len(row) == size and id_of(row)[0] == row_id:
+                yield row_id, row
             else:
-                found = "no row" if len(row) < size else f"dwRowID 0x{int.from_bytes(row[:_ROW_ID_SIZE], 'little'):x}"
+                found = "no row" if len(row) < size else f"dwRowID 0x{id_of(row)[0]:x}"
                 log.add(self._damage("dwRowID", f"row 0x{row_id:x} at {number}", found))
 
-    def scan(self, prop_ids: Sequence[int]) -> Iterator[tuple[int, list[Cell]]]:
-        """(row id, values of ``prop_ids``) for each row, by row id; None for an absent cell or column.
-
-        A value that cannot be read is a Damage.
-        """
-        plan = []
-        for at, prop_id in enumerate(prop_ids):
-            column = self.columns.get(prop_id)
-            if column is not None:
-                byte, mask = self.bit(column)
-                plan.append((at, byte, mask, column.ibData, column.ibData + column.cbData, self._decoder(column)))
-        width = len(prop_ids)
-        for ref in self.refs():
-            data = ref.data
-            values: list[Cell] = [None] * width
-            for at, byte, mask, start, end, decoder in plan:
-                if data[byte] & mask:
-                    values[at] = decoder(data[start:end])
-            yield ref.row_id, values
-
     def _decoder(self, column: TColDesc) -> Callable[[bytes], Cell]:
-        ptype = column.tag & 0xFFFF
-        fast = self._fast_decoder(ptype) if self.is_inline(column) or ptype in (PT_UNICODE, PT_STRING8) else None
-        return fast or (lambda cell: self._slow_cell(column, cell))
-
-    def _fast_decoder(self, ptype: int) -> Callable[[bytes], Cell] | None:
-        from_bytes = int.from_bytes
-        if ptype == PT_SYSTIME:
-            return lambda cell: filetime(from_bytes(cell, "little"))
-        if ptype == PT_LONG:
-            return lambda cell: from_bytes(cell, "little", signed=True)
-        if ptype == PT_BOOLEAN:
-            return lambda cell: cell[0] != 0
+        """A function from a row's bytes to the value of ``column``."""
+        ptype, at, end = column.tag & 0xFFFF, column.ibData, column.ibData + column.cbData
         if ptype in (PT_UNICODE, PT_STRING8):
-            codec = "utf-16-le" if ptype == PT_UNICODE else self.codec
-            value, log = self.heap.value, self.node.log
+            return self._text_decoder(at, "utf-16-le" if ptype == PT_UNICODE else self.codec)
+        if self.is_inline(column):
+            if ptype == PT_SYSTIME:
+                ticks = _QWORD.unpack_from
+                return lambda row: filetime(ticks(row, at)[0])
+            if ptype == PT_LONG:
+                number = _LONG.unpack_from
+                return lambda row: int(number(row, at)[0])
+        return lambda row: self._slow_cell(column, row[at:end])
 
-            def text(cell: bytes) -> Cell:
-                try:
-                    return value(from_bytes(cell, "little")).decode(codec, "replace").rstrip("\0")
-                except Damaged as error:
-                    log.add(error.damage)
-                    return error.damage
+    def _text_decoder(self, at: int, codec: str) -> Callable[[bytes], Cell]:
+        text_of, log, hnid_of = self.heap.text, self.node.log, _DWORD.unpack_from
 
-            return text
-        return None
+        def text(row: bytes) -> Cell:
+            try:
+                return text_of(hnid_of(row, at)[0], codec)
+            except Damaged as error:
+                log.add(error.damage)
+                return error.damage
+
+        return text
 
     def _slow_cell(self, column: TColDesc, cell: bytes) -> Cell:
         try:

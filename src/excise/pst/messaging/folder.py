@@ -24,7 +24,7 @@ from excise.pst.disk.ids import (
 )
 from excise.pst.ltp.properties import PropertyContext
 from excise.pst.ltp.table import TableContext
-from excise.pst.ltp.values import PT_STRING8
+from excise.pst.ltp.values import PT_STRING8, Cell
 from excise.pst.messaging import tags
 from excise.pst.messaging.message import Message, plain_subject
 
@@ -251,35 +251,38 @@ def _summary(nid: int, values: dict[str, object], doubts: dict[str, str]) -> Sum
 
 
 def _scan(table: TableContext, names: Sequence[str]) -> Iterator[Summary]:
-    """The rows of ``table``. Each value is checked, so that what the row cannot say for sure is marked."""
-    positions = list(SUMMARY_FIELDS)
-    plan = [(positions.index(name), at, name, _TYPES[name], name == "subject") for at, name in enumerate(names)]
-    absent = {name: NO_COLUMN for name in names if SUMMARY_FIELDS[name] not in table.columns}
-    ansi = {name for name in names if name not in absent and _is_string8(table, SUMMARY_FIELDS[name])}
-    width = len(positions)
-    sized = "size" in names
-    # One call a row in the hot loop, with values whose types were checked above.
+    """The rows of ``table``. Each value is checked, so that what a row cannot say for sure is marked."""
     make: Callable[..., Summary] = Summary
-    for row_id, cells in table.scan([SUMMARY_FIELDS[name] for name in names]):
-        out: list[object] = [None] * width
-        doubts: dict[str, str] = {}
-        for position, at, name, kind, is_subject in plan:
-            value = cells[at]
-            if not isinstance(value, kind):
-                doubts[name] = absent.get(name) or (NO_CELL if value is None else UNREADABLE)
-                continue
-            if kind is str:
-                if len(value) >= TABLE_STRING_LIMIT:  # type: ignore[arg-type]
-                    doubts[name] = CUT
-                elif name in ansi and not value.isascii():  # type: ignore[union-attr]
-                    doubts[name] = CODE_PAGE
-                if is_subject:
-                    value = plain_subject(value)  # type: ignore[arg-type]
-            out[position] = value
-        if sized:
-            # Outlook's own rows keep the size from before attachments were added.
-            doubts.setdefault("size", STALE)
-        yield make(row_id, *out, doubts)
+    for nids, columns in table.scan([SUMMARY_FIELDS[name] for name in names]):
+        doubts: list[dict[str, str]] = [{} for _ in nids]
+        checked = {name: _checked(table, name, column, doubts) for name, column in zip(names, columns, strict=True)}
+        nothing = [None] * len(nids)
+        yield from map(make, nids, *(checked.get(name, nothing) for name in SUMMARY_FIELDS), doubts)
+
+
+def _checked(table: TableContext, name: str, column: list[Cell], doubts: list[dict[str, str]]) -> Sequence[Cell]:
+    """``column`` with None for every value that is of the wrong type, and a doubt for each that cannot be trusted."""
+    kind, is_text = _TYPES[name], name in _TEXT
+    if SUMMARY_FIELDS[name] not in table.columns:
+        for each in doubts:
+            each[name] = NO_COLUMN
+        return column
+    for at in [at for at, value in enumerate(column) if value.__class__ is not kind]:
+        doubts[at][name] = NO_CELL if column[at] is None else UNREADABLE
+        column[at] = None
+    if name == "size":
+        # Outlook's own rows keep the size from before attachments were added.
+        for each in doubts:
+            each.setdefault(name, STALE)
+    if not is_text:
+        return column
+    texts: list[str | None] = [value if isinstance(value, str) else None for value in column]
+    for at in [at for at, text in enumerate(texts) if text is not None and len(text) >= TABLE_STRING_LIMIT]:
+        doubts[at][name] = CUT
+    if _is_string8(table, SUMMARY_FIELDS[name]):
+        for at in [at for at, text in enumerate(texts) if text is not None and not text.isascii()]:
+            doubts[at].setdefault(name, CODE_PAGE)
+    return [text and plain_subject(text) for text in texts] if name == "subject" else texts
 
 
 def _is_string8(table: TableContext, prop_id: int) -> bool:

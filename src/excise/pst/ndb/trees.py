@@ -112,9 +112,8 @@ def read_leaves(source: Source, fmt: Format, root: tuple[int, int], ptype: int, 
     return b"".join(leaves)
 
 
-def page_problems(fmt: Format, page: bytes, ptype: int, bid: int, ib: int) -> Iterator[Damage]:
+def page_problems(fmt: Format, page: bytes, trailer: PageTrailer, ptype: int, bid: int, ib: int) -> Iterator[Damage]:
     """What is wrong with the trailer of a B-tree page."""
-    trailer = PageTrailer.unpack(fmt, page)
     if trailer.dwCRC != (found := crc(page_body(fmt, page))):
         yield _damage(ptype, "dwCRC", bid, ib, f"0x{trailer.dwCRC:08x}", f"0x{found:08x}")
     if trailer.bid != bid:
@@ -131,10 +130,10 @@ def _read_page(source: Source, fmt: Format, ptype: int, bid: int, ib: int, log: 
         )
         return None
     trailer = PageTrailer.unpack(fmt, page)
-    if trailer.ptype != ptype and trailer.ptypeRepeat != ptype:
+    if ptype not in (trailer.ptype, trailer.ptypeRepeat):
         log.add(_damage(ptype, "ptype", bid, ib, f"0x{ptype:02x}", f"0x{trailer.ptype:02x}"))
         return None
-    for damage in page_problems(fmt, page, ptype, bid, ib):
+    for damage in page_problems(fmt, page, trailer, ptype, bid, ib):
         log.add(damage)
     return page
 
