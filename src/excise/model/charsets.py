@@ -14,7 +14,6 @@ from functools import lru_cache
 
 # Labels that stand for more in real mail than Python's codec of that name holds.
 _WIDER = {
-    "ascii": "cp1252",
     "latin_1": "cp1252",
     "iso8859_9": "cp1254",
     "iso8859_11": "cp874",
@@ -92,20 +91,22 @@ def decode_text(data: bytes, label: str | None) -> tuple[str, bool]:
     The declared charset is tried first, then strict UTF-8, then Windows-1252, and Latin-1 for the bytes that
     Windows-1252 lacks. Not sure: a charset was named, and neither it nor UTF-8 fits.
     """
-    if data.isascii() and (label is None or codec_of(label) in (None, "cp1252", "utf-8")) and b"\x1b" not in data:
+    plain = label is None or codec_of(label) in (None, "ascii", "cp1252", "utf-8")
+    if plain and data.isascii() and b"\x1b" not in data:
         return data.decode("ascii"), True
     codec = codec_of(label) if label is not None else _undeclared(data)
     if codec is not None:
         try:
             return data.decode(codec), True
         except UnicodeDecodeError as error:
-            if codec == "utf-8" and error.reason == "unexpected end of data":
-                # Cut in the middle of a character: the rest is sound.
-                return data[: error.start].decode("utf-8") + "\ufffd", True
+            head = data[: error.start]
+            if codec == "utf-8" and error.reason == "unexpected end of data" and not head.isascii():
+                # Cut in the middle of a character, and what precedes it shows that it is UTF-8.
+                return head.decode("utf-8") + "\ufffd", True
     try:
         return data.decode("utf-8"), True
     except UnicodeDecodeError:
-        return _western(data), label is None or codec == "cp1252"
+        return _western(data), label is None or codec in ("ascii", "cp1252")
 
 
 def _undeclared(data: bytes) -> str | None:
