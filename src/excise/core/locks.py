@@ -273,21 +273,51 @@ def _make_dotlock(path: Path) -> _Dotlock | str:
     """
     for _ in range(2):
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+            return _Dotlock(path, _make_owned(path), time.monotonic())
         except FileExistsError:
             holder = _living_owner(path)
             if holder is not None:
                 return holder
-            continue
-        made = _Dotlock(path, fd, time.monotonic())
-        try:
-            # "PID:HOST" is what Dovecot writes and reads; liblockfile reads the number.
-            os.write(fd, f"{os.getpid()}:{socket.gethostname()}".encode())
-        except BaseException:
-            made.release()
-            raise
-        return made
     return f"whoever makes {path} again and again"
+
+
+def _make_owned(path: Path) -> int:
+    """The descriptor of the new file ``path``, which names this process from its first moment on where that can be had.
+
+    "PID:HOST" is what Dovecot writes and reads; liblockfile reads the number.
+    """
+    owner = f"{os.getpid()}:{socket.gethostname()}".encode()
+    try:
+        fd = os.open(path.parent, os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+        fd = -1
+    named = fd < 0
+    if named:
+        # No unnamed files here (NFS): one that is killed just now leaves a lock without an owner, dead in five minutes.
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        os.write(fd, owner)
+        if not named:
+            _give_name(fd, path)
+    except BaseException:
+        os.close(fd)
+        if named:
+            path.unlink()
+        raise
+    return fd
+
+
+def _give_name(fd: int, path: Path) -> None:
+    """Give the unnamed file ``fd`` the name ``path``; a FileExistsError where that is taken."""
+    directory = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # With a directory given, Python calls linkat with AT_SYMLINK_FOLLOW; without, a plain link, which cannot do
+        # this.
+        os.link(str(fd), path, src_dir_fd=directory, follow_symlinks=True)
+    finally:
+        os.close(directory)
 
 
 def _living_owner(path: Path) -> str | None:
