@@ -17,6 +17,7 @@ from excise.mapi.properties import PropertyBag
 from excise.mapi.tags import PidTagAttachMethod, PidTagAttachSize, PidTagMessageFlags
 from excise.stores.pst_file import PstFile, Unreachable
 from excise.stores.pst_item import PstItem
+from excise.stores.pst_tree import ORPHANS
 from stores.pst_samples import DIRECTORY, needs_samples, opened, scan
 
 MUTANTS = 150
@@ -89,6 +90,41 @@ def test_s27_mutated_files_are_read_or_reported(tmp_path: Path) -> None:
     begun = (tmp_path / "begun").read_text() if (tmp_path / "begun").exists() else "none"
     assert done.returncode == 0, f"mutant {begun}: exit {done.returncode}: {done.stderr[-2000:]}"
     assert int(done.stdout.split()[0]) > MUTANTS // 3
+
+
+def _with_parent(path: Path, name: str, nid: int, parent: int) -> None:
+    """A sample at ``path`` whose node ``nid`` names another parent, in its entry of the node tree's leaf."""
+    data = bytearray((DIRECTORY / f"{name}.pst").read_bytes())
+    for page in range(0x4400, len(data), 512):
+        if data[page + 496 : page + 498] == b"\x81\x81" and data[page + 491] == 0:
+            for at in range(page, page + data[page + 488] * 32, 32):
+                if int.from_bytes(data[at : at + 8], "little") == nid:
+                    data[at + 24 : at + 28] = parent.to_bytes(4, "little")
+    path.write_bytes(data)
+
+
+@needs_samples
+@pytest.mark.parametrize("parent", [0x9999E2, 0], ids=["parent is gone", "no parent"])
+def test_s08_an_orphan_is_found_and_its_empty_row_is_reported(tmp_path: Path, parent: int) -> None:
+    path = tmp_path / "orphan.pst"
+    _with_parent(path, "sample1", 0x200024, parent)
+    with opened(path) as mailbox:
+        (candidate,), (row,), tally = scan(mailbox)
+        assert candidate.view.folder == ORPHANS
+        assert candidate.view.subject == "Here is a sample message"
+        assert mailbox.fetch(candidate.id).folder == ORPHANS
+        assert (row.folder, row.where) == ("Sample1", "row 1 of the contents table of the folder 'Sample1'")
+        assert (tally.seen, tally.unreadable) == (2, 1)
+
+
+@needs_samples
+def test_s08_the_items_of_a_folder_whose_parent_is_gone_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "orphan.pst"
+    _with_parent(path, "testPST_variousBodyTypes", 0x80A2, 0x9999E2)
+    with opened(path) as mailbox:
+        candidates, _, _ = scan(mailbox)
+        assert [candidate.id for candidate in candidates] == ["0x200024", "0x200044", "0x200064", "0x200084"]
+        assert {candidate.view.folder for candidate in candidates} == {ORPHANS}
 
 
 class Entry:
