@@ -1,7 +1,8 @@
 """Sealing a run's bag: BagIt, RFC 8493.
 
-The payload (``data/``) is complete before it is sealed; the payload manifest is made by reading every file again. The tag
-manifest is written last, by rename: a bag without it is not sealed. Names in a bag are ASCII and made by Excise alone.
+The payload (``data/``) is complete before it is sealed; the payload manifest is made by reading every file again. The
+tag manifest is written last, by rename: a bag without it is not sealed. Names in a bag are ASCII and made by Excise
+alone.
 """
 
 from __future__ import annotations

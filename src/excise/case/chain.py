@@ -1,9 +1,11 @@
-"""Hash-chained logs in JSON lines: the audit logs and the journals of a case (docs/reference/case-format.md, "Chained logs").
+"""Hash-chained logs in JSON lines: the audit logs and the journals of a case (docs/reference/case-format.md, "Chained
+logs").
 
-A record is one line of canonical JSON with ``seq`` (from 0), ``time``, ``type`` and ``prev``: the SHA-256 of the line before,
-without its line end (64 zeros for the first). The head of a log is the SHA-256 of its last line. Invariants: lines are
-only ever appended, each batch in one write that is flushed before ``append`` returns. A last line without its line end was
-never flushed, so it never happened: it is cut off when the log is next opened for writing, and that is recorded.
+A record is one line of canonical JSON with ``seq`` (from 0), ``time``, ``type`` and ``prev``: the SHA-256 of the line
+before, without its line end (64 zeros for the first). The head of a log is the SHA-256 of its last line. Invariants:
+lines are only ever appended, each batch in one write that is flushed before ``append`` returns. A last line without
+its line end was never flushed, so it never happened: it is cut off when the log is next opened for writing, and that is
+recorded.
 """
 
 from __future__ import annotations
@@ -67,7 +69,9 @@ def _checked(path: Path, line: bytes, seq: int, head: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise DoesNotVerify(f"{place}: expected a JSON object, found {type(record).__name__}")
     if record.get("prev") != head:
-        raise DoesNotVerify(f"{place}: expected prev {head[:12]}…, found {str(record.get('prev'))[:12]}: the chain is broken")
+        raise DoesNotVerify(
+            f"{place}: expected prev {head[:12]}…, found {str(record.get('prev'))[:12]}: the chain is broken"
+        )
     if record.get("seq") != seq:
         raise DoesNotVerify(f"{place}: expected seq {seq}, found {str(record.get('seq'))[:20]}")
     try:
@@ -120,7 +124,9 @@ class ChainedLog:
 
     def append(self, *records: Mapping[str, Any]) -> str:
         """Append ``records`` and flush them to disk; the new head. A log that cannot be written stops the run."""
-        lines, head, made = [], self.head, []
+        lines: list[bytes] = []
+        made: list[dict[str, Any]] = []
+        head = self.head
         for record in records:
             full = {**record, "seq": len(self.records) + len(made), "time": iso(now()), "prev": head}
             line = canonical_json(full)

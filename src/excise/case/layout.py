@@ -67,7 +67,9 @@ class Case:
         try:
             data = read_regular(path, 1 << 20)
         except (FileNotFoundError, NotADirectoryError):
-            raise UsageError(f"{root}: expected a case directory, found no {CASE_FILE} there", hint="Check the path.") from None
+            raise UsageError(
+                f"{root}: expected a case directory, found no {CASE_FILE} there", hint="Check the path."
+            ) from None
         except OSError as error:
             raise os_error(error, path, "opening the case") from error
         try:

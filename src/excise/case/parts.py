@@ -1,9 +1,9 @@
 """Writing evidence: parts of one mailbox, each a directory that appears whole or not at all (S13, S14).
 
-A part holds ``messages.mbox`` (mboxrd) and/or ``eml/`` (a file a message), ``properties.jsonl`` where the source has MAPI
-properties, and ``items.jsonl``: for each item where it came from, where it stands in the part, and the hash that was
-taken of its bytes as fetched, before this module saw them. The part is written under another name, every file flushed
-and closed, and gets its own name by one rename: that is the commit. It is never opened for writing again.
+A part holds ``messages.mbox`` (mboxrd) and/or ``eml/`` (a file a message), ``properties.jsonl`` where the source has
+MAPI properties, and ``items.jsonl``: for each item where it came from, where it stands in the part, and the hash that
+was taken of its bytes as fetched, before this module saw them. The part is written under another name, every file
+flushed and closed, and gets its own name by one rename: that is the commit. It is never opened for writing again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Plans on disk: the frozen, hashed list of matches that a run may touch (S06; docs/reference/case-format.md, "Plans").
 
-``plan/NNNN/header.json`` is canonical JSON; its SHA-256 is the plan's hash, what a person confirms. It holds action, caps,
-scope and criteria, and for each unit (mailbox) the counts and the hashes of its two files of lines: ``matches/UUUUU.jsonl``
-and ``matches/UUUUU.untestable.jsonl``. Invariant: a plan with a header is finished and never changes.
+``plan/NNNN/header.json`` is canonical JSON; its SHA-256 is the plan's hash, what a person confirms. It holds action,
+caps, scope and criteria, and for each unit (mailbox) the counts and the hashes of its two files of lines:
+``matches/UUUUU.jsonl`` and ``matches/UUUUU.untestable.jsonl``. Invariant: a plan with a header is finished and never
+changes.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class UnitPlan:
-    """One mailbox in a plan. ``refused``: why nothing may be removed from it (S04, S24); ``not_searched``: why it was not."""
+    """One mailbox in a plan. ``refused``: why nothing may be removed from it (S04, S24); ``not_searched``: why it was
+    not."""
 
     unit: int
     kind: str
@@ -78,7 +80,8 @@ class Plan:
 
     @property
     def removable(self) -> int:
-        """How many items it would remove: without the mailboxes where removal is refused, and without doubtful items."""
+        """How many items it would remove: without the mailboxes where removal is refused, and without doubtful
+        items."""
         return sum(unit.matches - unit.doubtful for unit in self.units if not unit.refused)
 
     def unit(self, number: int) -> UnitPlan:
@@ -111,7 +114,7 @@ def read_plan(case: Case, number: int | None = None) -> Plan:
     if not numbers or (number is not None and number not in numbers):
         raise UsageError(
             f"{case.root}: the case has no {'plan' if number is None else f'plan {number}'}",
-            hint="The search was interrupted before its plan was frozen; nothing was touched. Start again with a new case directory.",
+            hint="Its search was interrupted; nothing was touched. Start again with a new case directory.",
         )
     number = number or numbers[-1]
     path = case.plan_dir(number) / HEADER
@@ -121,7 +124,9 @@ def read_plan(case: Case, number: int | None = None) -> Plan:
         units = tuple(UnitPlan(**unit) for unit in header["units"])
         action = Action(header["action"])
         if header["case"] != case.id or header["plan"] != number:
-            raise DoesNotVerify(f"{path}: expected plan {number} of case {case.id}, found that of another case or number")
+            raise DoesNotVerify(
+                f"{path}: expected plan {number} of case {case.id}, found that of another case or number"
+            )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DoesNotVerify(f"{path}: expected the header of a plan, found something else ({error})") from error
     return Plan(number, action, header, units, sha256_hex(data), path.parent)

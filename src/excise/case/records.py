@@ -8,14 +8,46 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 SCOPE = (
-    "unit", "mailbox", "kind", "locator", "identity", "searched", "reason", "seen", "unreadable", "untestable", "matches",
-    "match_bytes", "doubtful", "disposal", "removal_refused", "hold",
-)  # fmt: skip
+    "unit",
+    "mailbox",
+    "kind",
+    "locator",
+    "identity",
+    "searched",
+    "reason",
+    "seen",
+    "unreadable",
+    "untestable",
+    "matches",
+    "match_bytes",
+    "doubtful",
+    "disposal",
+    "removal_refused",
+    "hold",
+)
 OUTCOME = ("unit", "mailbox", "item", "evidence", "id", "folder", "outcome", "detail", "part", "sha256", "size")
 ITEMS = (
-    "evidence", "unit", "part", "item", "source", "mailbox", "folder", "id", "version", "message_id", "mih", "sha256", "size",
-    "delivered", "flags", "mbox_offset", "mbox_length", "eml", "synthesised_headers", "notes",
-)  # fmt: skip
+    "evidence",
+    "unit",
+    "part",
+    "item",
+    "source",
+    "mailbox",
+    "folder",
+    "id",
+    "version",
+    "message_id",
+    "mih",
+    "sha256",
+    "size",
+    "delivered",
+    "flags",
+    "mbox_offset",
+    "mbox_length",
+    "eml",
+    "synthesised_headers",
+    "notes",
+)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 
@@ -54,5 +86,7 @@ def item_row(line: Mapping[str, Any], unit: int, part: int) -> dict[str, Any]:
         "part": part,
         "mbox_offset": place.get("offset"),
         "mbox_length": place.get("length"),
-        "synthesised_headers": None if headers is None else [name for name, origin in headers if origin == "synthesised"],
+        "synthesised_headers": None
+        if headers is None
+        else [name for name, origin in headers if origin == "synthesised"],
     }

@@ -48,7 +48,10 @@ def reread_part(part: Path) -> Reread:
     _compare_eml(part, lines, found.problems)
     _compare_properties(part, lines, found.problems)
     expected = {"items.jsonl", "messages.mbox", "eml", "properties.jsonl"}
-    found.problems.extend(f"{part}/{name}: does not belong to a part" for name in sorted(set(os.listdir(part)) - expected))
+    found.problems.extend(
+        f"{part}/{name}: does not belong to a part"
+        for name in sorted({path.name for path in part.iterdir()} - expected)
+    )
     return found
 
 
@@ -144,7 +147,7 @@ def _compare_eml(part: Path, lines: list[dict[str, Any]], problems: list[str]) -
             problems.append(f"{path}: cannot be read: {error.strerror}")
             continue
         _compare(str(path), content, line, problems)
-    there = set(os.listdir(part / "eml")) if (part / "eml").is_dir() else set()
+    there = {path.name for path in (part / "eml").iterdir()} if (part / "eml").is_dir() else set()
     problems.extend(f"{part}/eml/{name}: a file that no line of items.jsonl names" for name in sorted(there - named))
 
 
@@ -160,7 +163,8 @@ def _compare(place: str, content: bytes, line: dict[str, Any], problems: list[st
 
 
 def _names_itself(content: bytes, message_id: object) -> bool:
-    """True where the standard library finds ``message_id`` in the message, or in one that it carries (journal reports)."""
+    """True where the standard library finds ``message_id`` in the message, or in one that it carries (journal
+    reports)."""
     if not isinstance(message_id, str) or not message_id.isascii() or re.search(r"\s", message_id):
         return True
     head = re.split(rb"\r?\n\r?\n", content, maxsplit=1)[0]

@@ -3,12 +3,13 @@
 What is checked, in this order:
 
 1. ``case.json`` is the one that the plans were made for.
-2. The coordinator's audit log is a whole chain; its head is the one in ``audit.head``, and the expected one if one is given.
+2. The coordinator's audit log is a whole chain; its head is the one in ``audit.head``, and the expected one if one is
+given.
 3. Each plan's header has the hash that the audit log recorded, and its match files the hashes in the header.
-4. Each unit's audit log and journal are whole chains that hold the heads which the coordinator bound, and the journal's events
-   follow the table of states; an item that was removed had been preserved and verified before.
-5. Each part of evidence, read again by another reader, equals the hashes taken as it was fetched, and every item that the
-   journal calls preserved is in it.
+4. Each unit's audit log and journal are whole chains that hold the heads which the coordinator bound, and the
+journal's events follow the table of states; an item that was removed had been preserved and verified before.
+5. Each part of evidence, read again by another reader, equals the hashes taken as it was fetched, and every item that
+the journal calls preserved is in it.
 6. Each sealed bag has the tag manifest that the audit log recorded, BagIt's validator accepts it, and its records agree
    with the living ones.
 7. Nothing else is in the case.
@@ -26,7 +27,6 @@ from excise.case.chain import GENESIS, ChainReading, read_chain
 from excise.case.layout import Case
 from excise.case.plan import HEADER, Plan, UnitPlan, matches_path, read_lines, read_plan, untestable_path
 from excise.case.reread import reread_part
-from excise.core.digests import sha256_hex
 from excise.core.errors import ExciseError
 from excise.core.files import PARTIAL, read_regular
 from excise.core.marker import CASE_FILE
@@ -64,8 +64,8 @@ def verify_case(case: Case, replay: Replay, expect_head: str | None = None) -> I
         yield from _check_units(case, plan, audit, replay)
         yield from _check_bag(case, plan, audit)
     made = {r.get("plan") for r in recorded.values()}
-    for number in sorted(made - set(case.plan_numbers()), key=str):
-        yield Check(f"plan {number}", False, f"{case.root}/plan: the audit log tells of plan {number}, which is not there")
+    for lost in sorted({str(number) for number in made} - {str(number) for number in case.plan_numbers()}):
+        yield Check(f"plan {lost}", False, f"{case.root}/plan: the audit log tells of plan {lost}, which is not there")
     yield from _check_strangers(case)
 
 
@@ -77,14 +77,16 @@ def _check_head(case: Case, audit: ChainReading, expect_head: str | None) -> Ite
         return
     yield Check("audit log", True, detail + (f", {audit.torn} bytes of a torn last line" if audit.torn else ""))
     if audit.records[0].get("case_sha256") != case.sha256:
-        yield Check("case.json", False, f"{case.root / CASE_FILE}: not the one that the audit log begins with, by its SHA-256")
+        yield Check(
+            "case.json", False, f"{case.root / CASE_FILE}: not the one that the audit log begins with, by its SHA-256"
+        )
     else:
         yield Check("case.json", True)
     try:
         told = read_regular(case.head_path, 200).decode("ascii", "replace").strip()
     except (OSError, ExciseError):
         told = ""
-    heads = [sha for sha in _heads(audit)]
+    heads = list(_heads(audit))
     if told == audit.head:
         yield Check("audit head", True, f"as the last command left it: {told}")
     elif told in heads:
@@ -92,10 +94,16 @@ def _check_head(case: Case, audit: ChainReading, expect_head: str | None) -> Ite
     else:
         yield Check("audit head", False, f"{case.head_path}: expected {audit.head}, found {told[:64] or 'nothing'}")
     if expect_head is None:
-        yield Check("tail of the audit log", None, "not proven: give the head that was printed or sent elsewhere, with --expect-head")
+        yield Check(
+            "tail of the audit log",
+            None,
+            "not proven: give the head that was printed or sent elsewhere, with --expect-head",
+        )
     elif len(expect_head) >= 12 and any(head.startswith(expect_head.lower()) for head in heads):
         last = audit.head.startswith(expect_head.lower())
-        yield Check("tail of the audit log", True, "" if last else "the expected head is in the chain; records follow it")
+        yield Check(
+            "tail of the audit log", True, "" if last else "the expected head is in the chain; records follow it"
+        )
     else:
         yield Check("tail of the audit log", False, f"{path}: the expected head {expect_head[:64]} is not in the chain")
 
@@ -119,7 +127,8 @@ def _check_plan_hash(case: Case, plan: Plan, recorded: dict[Any, Any]) -> Check:
 def _check_units(case: Case, plan: Plan, audit: ChainReading, replay: Replay) -> Iterator[Check]:
     for unit in plan.units:
         name = f"unit {unit.unit} ({unit.name})"
-        problems, matches = [], []
+        problems: list[str] = []
+        matches: list[int] = []
         for path, digest in (
             (matches_path(plan.directory, unit.unit), unit.matches_sha256),
             (untestable_path(plan.directory, unit.unit), unit.untestable_sha256),
@@ -152,7 +161,11 @@ def _unit_problems(
             problems.append(error.message)
             continue
         heads = {GENESIS, "", *_heads(reading)}
-        problems += [f"{path}: the head {r[key][:16]}… that the audit log bound is not in it" for r in bound if r[key] not in heads]
+        problems += [
+            f"{path}: the head {r[key][:16]}… that the audit log bound is not in it"
+            for r in bound
+            if r[key] not in heads
+        ]
         if bound and bound[-1][key] and bound[-1][key] != reading.head and not _given_up(reading):
             problems.append(f"{path}: records follow the last head that the audit log bound")
     if plan.action != "restore":
@@ -183,7 +196,9 @@ def _evidence_problems(case: Case, plan: Plan, unit: UnitPlan, status: dict[int,
             problems.append(f"{place}: item {number}: the evidence is not what was hashed when it was fetched")
         if item.outcome == "removed" and not item.sha256:
             problems.append(f"{place}: item {number}: removed, but the journal knows of no evidence")
-    problems += [f"{place}: item {number}: in the evidence, but not in the plan" for number in there.keys() - status.keys()]
+    problems += [
+        f"{place}: item {number}: in the evidence, but not in the plan" for number in there.keys() - status.keys()
+    ]
     return problems
 
 
@@ -215,10 +230,19 @@ def _check_copies(case: Case, plan: Plan, bag: Path) -> Iterator[Check]:
     pairs = [(case.root / CASE_FILE, records / CASE_FILE, False), (case.audit_path, records / "audit.jsonl", True)]
     if newest:
         pairs.append((case.root / "outcome.csv", records / "outcome.csv", False))
-    pairs += [(plan.directory / p.relative_to(records / "plan"), p, False) for p in sorted(records.glob("plan/**/*.json*"))]
-    pairs += [(case.root / "units" / p.relative_to(records / "units"), p, True) for p in sorted(records.glob("units/*/*.jsonl"))]
+    pairs += [
+        (plan.directory / p.relative_to(records / "plan"), p, False) for p in sorted(records.glob("plan/**/*.json*"))
+    ]
+    pairs += [
+        (case.root / "units" / p.relative_to(records / "units"), p, True)
+        for p in sorted(records.glob("units/*/*.jsonl"))
+    ]
     if plan.action != "restore":
-        last = [n for n in case.plan_numbers() if is_sealed(case.bag_dir(n)) and (case.bag_dir(n) / "data/evidence").exists()]
+        last = [
+            n
+            for n in case.plan_numbers()
+            if is_sealed(case.bag_dir(n)) and (case.bag_dir(n) / "data/evidence").exists()
+        ]
         if last and last[-1] == plan.number:
             pairs.append((case.root / "scope.csv", records / "scope.csv", False))
     for living, copy, grows in pairs:
@@ -228,14 +252,16 @@ def _check_copies(case: Case, plan: Plan, bag: Path) -> Iterator[Check]:
             yield Check(str(living.relative_to(case.root)), False, f"{living}: {error.strerror}")
             continue
         if not (a.startswith(b) if grows else a == b):
-            yield Check(str(living.relative_to(case.root)), False, f"{living}: differs from its copy in the sealed {bag.name}")
+            yield Check(
+                str(living.relative_to(case.root)), False, f"{living}: differs from its copy in the sealed {bag.name}"
+            )
 
 
 def _check_strangers(case: Case) -> Iterator[Check]:
     known = {CASE_FILE, "audit.jsonl", "audit.head", "lock", "scope.csv", "outcome.csv", "plan", "units"}
     bags = {case.bag_dir(number).name for number in case.plan_numbers()}
-    strangers = [p.name for p in sorted(case.root.iterdir()) if p.name not in known | bags and not p.name.endswith(PARTIAL)]
+    strangers = [
+        p.name for p in sorted(case.root.iterdir()) if p.name not in known | bags and not p.name.endswith(PARTIAL)
+    ]
     if strangers:
         yield Check("other files", None, f"not part of the case: {', '.join(strangers[:5])}")
-
-

@@ -1,7 +1,8 @@
 """Digests and the canonical form of JSON that they are taken of.
 
-Canonical JSON here: pure ASCII (other characters as \\uXXXX, so that a path that is not UTF-8 survives), keys sorted, no white
-space, no NaN or infinity. Two equal values have one canonical form, so that a hash of it can be confirmed by a person.
+Canonical JSON here: pure ASCII (other characters as \\uXXXX, so that a path that is not UTF-8 survives), keys sorted,
+no white space, no NaN or infinity. Two equal values have one canonical form, so that a hash of it can be confirmed by
+a person.
 """
 
 from __future__ import annotations

@@ -79,8 +79,8 @@ def write_durably(path: Path, data: bytes | Iterable[bytes], mode: int = 0o600) 
 def commit_directory(partial: Path, final: Path) -> None:
     """Give the finished directory ``partial`` its lasting name ``final``, and flush it all.
 
-    The files inside must have been flushed; their names are flushed here. A ``final`` that is there already is an error:
-    what is committed is never replaced (S14).
+    The files inside must have been flushed; their names are flushed here. A ``final`` that is there already is an
+    error: what is committed is never replaced (S14).
     """
     if os.path.lexists(final):
         raise FileExistsError(errno.EEXIST, "a committed directory is never replaced", str(final))

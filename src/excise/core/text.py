@@ -10,8 +10,8 @@ import re
 import unicodedata
 
 # Default-ignorable marks that a reader does not see: soft hyphen, combining grapheme joiner, Arabic letter mark, Hangul
-# fillers, Khmer inherent vowels, Mongolian separators, zero width and bidi controls, word joiner to invisible operators,
-# variation selectors, BOM, interlinear annotation, tags.
+# fillers, Khmer inherent vowels, Mongolian separators, zero width and bidi controls, word joiner to invisible
+# operators, # variation selectors, BOM, interlinear annotation, tags.
 _INVISIBLE = re.compile(
     "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
     "\uffa0\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"

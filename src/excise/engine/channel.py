@@ -1,7 +1,7 @@
 """How units of work report progress and are told to stop, in this process or in others.
 
-``Channel`` is what a unit sees. ``run_units`` runs units through an executor and yields their results as they end: processes
-where all stores are files, threads otherwise, in this thread where there is one unit or one job.
+``Channel`` is what a unit sees. ``run_units`` runs units through an executor and yields their results as they end:
+processes where all stores are files, threads otherwise, in this thread where there is one unit or one job.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ _channel: Channel | None = None
 
 def _start_worker(reports: Any, stop: Any) -> None:
     """In a new worker process: leave Ctrl-C to the coordinator, die with it, and report through the queue."""
-    global _channel  # noqa: PLW0603 - an executor offers no other way to hand a queue to its workers
+    global _channel
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with, args=(os.getppid(),), daemon=True).start()
     _channel = Channel(lambda *counts: reports.put(counts), stop)
@@ -122,7 +122,11 @@ def _in_turn(
 
 
 def _in_threads(
-    function: Callable[[Task, Channel], Result], tasks: Sequence[Task], jobs: int, progress: Progress, stop: threading.Event
+    function: Callable[[Task, Channel], Result],
+    tasks: Sequence[Task],
+    jobs: int,
+    progress: Progress,
+    stop: threading.Event,
 ) -> Iterator[tuple[Task, Result | UnitError]]:
     channel = Channel(progress.advance, stop)
     with ThreadPoolExecutor(jobs) as executor:
@@ -130,7 +134,11 @@ def _in_threads(
 
 
 def _in_processes(
-    function: Callable[[Task, Channel], Result], tasks: Sequence[Task], jobs: int, progress: Progress, stop: threading.Event
+    function: Callable[[Task, Channel], Result],
+    tasks: Sequence[Task],
+    jobs: int,
+    progress: Progress,
+    stop: threading.Event,
 ) -> Iterator[tuple[Task, Result | UnitError]]:
     context = multiprocessing.get_context("spawn")
     reports, shared_stop = context.Queue(), context.Event()
@@ -154,7 +162,7 @@ def _in_processes(
                     died.append(task)
                 else:
                     yield task, result
-        # A worker that dies breaks the whole pool. Which task it was is not known: each of them gets a process of its own.
+        # A worker that dies breaks the whole pool, and which task killed it is not known: each gets its own process.
         for task in died:
             with start(1) as executor:
                 yield from _collect(executor, _Bound(function), [task], stop)
@@ -195,4 +203,6 @@ def _guarded(call: Callable[[], Result]) -> Result | UnitError:
 
 
 _NOT_BEGUN = UnitError("not begun: stopped by the user", Interrupted.exit_code)
-_DIED = UnitError("the process that worked on it died (killed, out of memory, or a crash in a library that reads it)", 1)
+_DIED = UnitError(
+    "the process that worked on it died (killed, out of memory, or a crash in a library that reads it)", 1
+)

@@ -1,8 +1,8 @@
 """The journal of a unit: what has happened to each of its items, on disk before and after every step (S15).
 
-Records are a chained log whose ``type`` is an event of ``states`` (or a note of the unit itself). Replaying it gives where
-every item stands; holding it open holds the unit, so that a worker that outlived its run and a resumed run cannot both
-work on one mailbox.
+Records are a chained log whose ``type`` is an event of ``states`` (or a note of the unit itself). Replaying it gives
+where every item stands; holding it open holds the unit, so that a worker that outlived its run and a resumed run
+cannot both work on one mailbox.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from excise.case.chain import ChainedLog
 from excise.core.errors import DoesNotVerify
 from excise.engine.states import Event, State, next_state
 from excise.model.item import Outcome
-
 
 _EVENTS = frozenset(Event)
 
@@ -44,7 +43,9 @@ def replay(records: Iterable[dict[str, Any]], items: Iterable[int], where: str) 
             try:
                 _apply(status, record, where)
             except (KeyError, TypeError, ValueError, IndexError) as error:
-                raise DoesNotVerify(f"{where}: record {record['seq']}: expected an event of items, found something else") from error
+                raise DoesNotVerify(
+                    f"{where}: record {record['seq']}: expected an event of items, found something else"
+                ) from error
     return status
 
 
@@ -114,4 +115,3 @@ class Journal:
     def close(self) -> None:
         """Let go of the unit."""
         self._log.close()
-

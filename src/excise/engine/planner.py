@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from excise.case.parts import EvidenceKind
 from excise.case.plan import Caps, Plan, UnitPlan, all_matches, matches_path, untestable_path, write_plan
 from excise.core.clock import iso, now
 from excise.core.digests import canonical_json, sha256_hex
-from excise.core.errors import Refused, UsageError
+from excise.core.errors import Interrupted, Refused, UsageError
 from excise.core.files import free_space, write_durably
 from excise.criteria import Criteria
 from excise.engine.channel import Channel, Progress, UnitError, run_units
@@ -38,7 +38,7 @@ class Order:
     criteria: Criteria
     evidence: tuple[EvidenceKind, ...] = (EvidenceKind.MBOX, EvidenceKind.EML)
     disposal: Disposal | None = None
-    caps: Caps = Caps()
+    caps: Caps = field(default_factory=Caps)
     part_size: int = 10_000_000_000
     expect_mailboxes: int | None = None
     sources: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ def resolve_disposal(order: Order, info: MailboxInfo) -> Disposal:
         offered = ", ".join(sorted(capabilities.disposals)) or "none"
         why = capabilities.removal_refused_because or f"it offers: {offered}"
         raise Unsupported(
-            f"{info.name}: a store of the kind {info.kind!r} cannot remove with the disposal {wanted or 'default'}: {why}",
+            f"{info.name}: a store of the kind {info.kind!r} cannot remove ({wanted or 'default'}): {why}",
             hint="Leave this mailbox out, or use excise copy.",
         )
     return wanted
@@ -87,13 +87,15 @@ def make_plan(
     case.make(directory / "matches")
     first = case.next_unit()
     tasks = list(_tasks(order, scope, directory, first))
-    audit.append({
-        "type": "search-started",
-        "plan": number,
-        "action": order.action,
-        "criteria_sha256": order.criteria.sha256,
-        "mailboxes": len(tasks) + len(scope.not_searched),
-    })
+    audit.append(
+        {
+            "type": "search-started",
+            "plan": number,
+            "action": order.action,
+            "criteria_sha256": order.criteria.sha256,
+            "mailboxes": len(tasks) + len(scope.not_searched),
+        }
+    )
     local = all(registry.store(task.info.kind).capabilities.local_files for task in tasks)
     units = []
     for task, result in run_units(_search_unit, tasks, jobs=jobs, local=local, progress=progress, stop=stop):
@@ -103,6 +105,10 @@ def make_plan(
         assert isinstance(unit, UnitPlan)  # noqa: S101 - for the type checker
         units.append(unit)
         audit.append(_search_record(number, unit))
+    if stop.is_set():
+        raise Interrupted(
+            "stopped before the plan was finished; nothing was touched", hint="Start again with a new case directory."
+        )
     units.sort(key=lambda unit: unit.unit)
     units.extend(_lost(scope, first + len(units)))
     for unit in units[len(tasks) :]:
@@ -267,11 +273,6 @@ def check_space(case: Case, plan: Plan) -> None:
             have = free_space(place)
             if unit.space_for_removal > have:
                 raise UsageError(
-                    f"{place}: the removal needs {unit.space_for_removal:,} bytes beside {unit.name}, the disk has {have:,} free",
+                    f"{place}: removing needs {unit.space_for_removal:,} bytes beside {unit.name}, {have:,} are free",
                     hint="Free some space there. Nothing was touched.",
                 )
-
-
-def refuse_capped(units: Iterable[UnitPlan]) -> list[str]:
-    """Why nothing may be removed from which mailbox, one line each."""
-    return [f"{unit.name}: {unit.refused}" for unit in units if unit.refused]

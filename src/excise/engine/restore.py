@@ -1,7 +1,7 @@
 """Putting removed messages back from the evidence: a planned, journalled run of its own (S21, S29).
 
-A restore plan lists, per mailbox, evidence items. What is already there is counted first: a folder ends with at least as many
-copies of a message as were removed from it, so running it twice doubles nothing.
+A restore plan lists, per mailbox, evidence items. What is already there is counted first: a folder ends with at least
+as many copies of a message as were removed from it, so running it twice doubles nothing.
 """
 
 from __future__ import annotations
@@ -72,7 +72,9 @@ def make_restore_plan(case: Case, order: RestoreOrder, audit: ChainedLog) -> Pla
         "policy_sha256": None,
     }
     made = write_plan(case, number, header, units)
-    audit.append({"type": "plan-made", "plan": number, "plan_sha256": made.sha256, "matches": made.matches, "action": "restore"})
+    audit.append(
+        {"type": "plan-made", "plan": number, "plan_sha256": made.sha256, "matches": made.matches, "action": "restore"}
+    )
     return made
 
 
@@ -83,7 +85,9 @@ def _removing_units(case: Case) -> Iterator[tuple[Plan, UnitPlan]]:
             yield from ((plan, unit) for unit in plan.units if unit.matches)
 
 
-def _removed_lines(case: Case, plan: Plan, unit: UnitPlan, order: RestoreOrder, left: set[str]) -> Iterator[dict[str, Any]]:
+def _removed_lines(
+    case: Case, plan: Plan, unit: UnitPlan, order: RestoreOrder, left: set[str]
+) -> Iterator[dict[str, Any]]:
     matches = {match["item"]: match for match in read_matches(plan, unit)}
     path = case.unit_dir(unit.unit) / "journal.jsonl"
     for number, item in replay(read_chain(path).records, matches, str(path)).items():
@@ -92,14 +96,25 @@ def _removed_lines(case: Case, plan: Plan, unit: UnitPlan, order: RestoreOrder, 
         if item.outcome in (Outcome.REMOVED, Outcome.UNKNOWN) and (not order.only or evidence in order.only):
             left.discard(evidence)
             match = matches[number]
-            yield match | {"evidence": evidence, "from_plan": plan.number, "from_unit": unit.unit, "part": item.part,
-                           "from_item": number, "sha256": item.sha256, "size": item.size}  # fmt: skip
+            yield match | {
+                "evidence": evidence,
+                "from_plan": plan.number,
+                "from_unit": unit.unit,
+                "part": item.part,
+                "from_item": number,
+                "sha256": item.sha256,
+                "size": item.size,
+            }
 
 
-def _restore_unit(directory: Path, number: int, unit: UnitPlan, lines: list[dict[str, Any]], into: MailboxInfo | None) -> UnitPlan:
+def _restore_unit(
+    directory: Path, number: int, unit: UnitPlan, lines: list[dict[str, Any]], into: MailboxInfo | None
+) -> UnitPlan:
     kind = into.kind if into else unit.kind
     if not registry.store(kind).capabilities.can_put:
-        raise Unsupported(f"a store of the kind {kind!r} cannot take messages", hint="Restore into another one: --into SOURCE")
+        raise Unsupported(
+            f"a store of the kind {kind!r} cannot take messages", hint="Restore into another one: --into SOURCE"
+        )
     data = [canonical_json(line | {"item": item}) + b"\n" for item, line in enumerate(lines, 1)]
     write_durably(matches_path(directory, number), data)
     place = {"kind": into.kind, "locator": into.locator, "name": into.name, "identity": into.identity} if into else {}
@@ -207,12 +222,13 @@ class RestoreRun:
         found = mailbox.info.identity
         if found not in known:
             raise MailboxChanged(
-                f"{self.unit.name}: expected the mailbox that the messages were removed from, found another one ({found})",
-                hint=f"If it is the right place all the same, name it: excise restore {self.case.root} --into {self.unit.locator}",
+                f"{self.unit.name}: expected the mailbox that they were removed from, found another one ({found})",
+                hint=f"If it is the right one all the same: excise restore {self.case.root} --into {self.unit.locator}",
             )
 
     def _batches(self, mailbox: Mailbox, todo: Sequence[int]) -> Iterator[list[tuple[int, Deposit]]]:
-        """Items in batches of bounded size, twins of one version in one folder always together (they are counted together)."""
+        """Items in batches of bounded size, twins of one version in one folder always together (they are counted
+        together)."""
         groups: dict[tuple[str, str], list[int]] = defaultdict(list)
         for item in todo:
             deposit = self.deposit(item)
@@ -244,8 +260,12 @@ class RestoreRun:
                 missing.append((item, deposit))
         placed = list(mailbox.put([deposit for _, deposit in missing]))
         if len(placed) != len(missing):
-            raise ExciseError(f"{self.unit.name}: the store answered for {len(placed)} items where {len(missing)} were given")
-        outcomes += [(item, done.outcome, done.detail, done.id) for (item, _), done in zip(missing, placed, strict=True)]
+            raise ExciseError(
+                f"{self.unit.name}: the store answered for {len(placed)} items where {len(missing)} were given"
+            )
+        outcomes += [
+            (item, done.outcome, done.detail, done.id) for (item, _), done in zip(missing, placed, strict=True)
+        ]
         self._prove(mailbox, batch, versions, outcomes)
         self.journal.placed(outcomes)
 
@@ -292,4 +312,3 @@ def run_restore_unit(task: UnitTask, channel: Channel) -> UnitResult:
         return unit.result()
     finally:
         unit.close()
-

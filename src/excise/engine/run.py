@@ -1,7 +1,7 @@
 """Running a plan: the coordinator (DESIGN.md, "A run"). It alone binds the units together and seals the bag.
 
-Order: confirmed → units run → all ended → records gathered → bag sealed and validated → outcome told. A run that did not
-come to its end is resumed from the journals; a run that did is never run again.
+Order: confirmed → units run → all ended → records gathered → bag sealed and validated → outcome told. A run that did
+not come to its end is resumed from the journals; a run that did is never run again.
 """
 
 from __future__ import annotations
@@ -50,7 +50,11 @@ class RunResult:
 def confirm(audit: ChainedLog, plan: Plan, how: str) -> None:
     """Record that ``plan`` was confirmed, and how. A plan that a cap refuses as a whole cannot be."""
     if plan.header.get("refused"):
-        raise Refused("S04", plan.header["refused"].removesuffix(" (safety rule S04)"), hint="Nothing was touched. Narrow the criteria.")
+        raise Refused(
+            "S04",
+            plan.header["refused"].removesuffix(" (safety rule S04)"),
+            hint="Nothing was touched. Narrow the criteria.",
+        )
     audit.append({"type": "confirmed", "plan": plan.number, "plan_sha256": plan.sha256, "how": how})
 
 
@@ -75,7 +79,9 @@ def execute(
     ``finish``: items that are still open at the end are recorded as failed, so that the bag can be sealed.
     """
     if is_sealed(case.bag_dir(plan.number)):
-        raise UsageError(f"{case.root}: plan {plan.number} has been run to its end", hint=f"See: excise status {case.root}")
+        raise UsageError(
+            f"{case.root}: plan {plan.number} has been run to its end", hint=f"See: excise status {case.root}"
+        )
     if plan.action.removes and not is_confirmed(audit, plan):
         raise ConfirmationMissing(
             f"{case.root}: plan {plan.number} has not been confirmed",
@@ -95,7 +101,9 @@ def execute(
         _seal(case, plan, audit, result)
     result.exit_code = _exit_code(plan, result)
     end = "run-finished" if result.sealed else "run-stopped"
-    result.head = audit.append({"type": end, "plan": plan.number, "exit_code": result.exit_code, "open": result.open_items})
+    result.head = audit.append(
+        {"type": end, "plan": plan.number, "exit_code": result.exit_code, "open": result.open_items}
+    )
     write_durably(case.head_path, f"{result.head}\n".encode())
     return result
 
@@ -116,17 +124,19 @@ def _run_units(
             result.errors.append((unit.name, ended.error))
         result.exit_code = worst_status([result.exit_code, ended.exit_code])
         result.late += ended.late
-        audit.append({
-            "type": "unit-finished",
-            "plan": plan.number,
-            "unit": unit.unit,
-            "mailbox": unit.name,
-            "outcomes": ended.outcomes,
-            "late": ended.late,
-            "exit_code": ended.exit_code,
-            "audit_head": ended.audit_head,
-            "journal_head": ended.journal_head,
-        })
+        audit.append(
+            {
+                "type": "unit-finished",
+                "plan": plan.number,
+                "unit": unit.unit,
+                "mailbox": unit.name,
+                "outcomes": ended.outcomes,
+                "late": ended.late,
+                "exit_code": ended.exit_code,
+                "audit_head": ended.audit_head,
+                "journal_head": ended.journal_head,
+            }
+        )
 
 
 def _give_up(case: Case, plan: Plan) -> None:
@@ -254,4 +264,3 @@ def _item_rows(case: Case, plan: Plan) -> Iterator[dict[str, Any]]:
             with (part / ITEM_LINES).open("rb") as stream:
                 for line in stream:
                     yield item_row(json.loads(line), unit.unit, int(part.name[-3:]))
-

@@ -1,7 +1,7 @@
 """The states of an item in a run, and every way from one to the next: one table (S15).
 
-The journal of a unit holds events; replaying them through this table gives each item's state. An event that the table does
-not know in a state means that the journal is damaged or was tampered with.
+The journal of a unit holds events; replaying them through this table gives each item's state. An event that the table
+does not know in a state means that the journal is damaged or was tampered with.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class State(StrEnum):
 class Event(StrEnum):
     """What the journal records of items; the names are the ``type`` of its records.
 
-    ``fetched``: hashes taken, the part is about to be committed. ``preserved``: the part has its name. ``verified``: read
-    again by another reader and found equal. ``removing`` and ``putting``: the source is about to be written to. ``ended``:
-    an outcome is known.
+    ``fetched``: hashes taken, the part is about to be committed. ``preserved``: the part has its name. ``verified``:
+    read again by another reader and found equal. ``removing`` and ``putting``: the source is about to be written to.
+    ``ended``: an outcome is known.
     """
 
     FETCHED = "fetched"
@@ -64,4 +64,6 @@ def next_state(state: State, event: Event, where: str) -> State:
     try:
         return TRANSITIONS[state, event]
     except KeyError:
-        raise DoesNotVerify(f"{where}: expected an event that can follow {state.value!r}, found {event.value!r}") from None
+        raise DoesNotVerify(
+            f"{where}: expected an event that can follow {state.value!r}, found {event.value!r}"
+        ) from None

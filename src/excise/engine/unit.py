@@ -1,8 +1,8 @@
 """One mailbox's work in a run: everything of it is preserved, committed and verified before anything is removed (S13).
 
-The order of the steps is that of DESIGN.md, "A run". Each step is journalled before and after; ``run_unit`` may be called
-again after a kill at any instruction and goes on from the journal. Nothing here trusts an earlier process: evidence is
-read again by this one before it removes.
+The order of the steps is that of DESIGN.md, "A run". Each step is journalled before and after; ``run_unit`` may be
+called again after a kill at any instruction and goes on from the journal. Nothing here trusts an earlier process:
+evidence is read again by this one before it removes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class UnitTask:
 
 @dataclass(frozen=True, slots=True)
 class UnitResult:
-    """How a unit ended. ``outcomes`` counts items by outcome; the heads bind its two logs; ``late``: new matches seen."""
+    """How a unit ended. ``outcomes`` counts items by outcome; the heads bind its two logs; ``late``: new matches
+    seen."""
 
     unit: int
     outcomes: dict[str, int] = field(default_factory=dict)
@@ -97,7 +98,7 @@ class UnitRun:
         if found not in {expected, self.unit.identity}:
             raise MailboxChanged(
                 f"{self.unit.name}: expected the mailbox that was planned ({expected}), found another one ({found})",
-                hint="It was replaced or rewritten since the plan was made: make a new plan. Nothing was removed from it.",
+                hint="It was replaced since the plan was made: make a new plan. Nothing was removed from it.",
             )
 
     def _may_have_replaced_it(self) -> bool:
@@ -233,12 +234,14 @@ class UnitRun:
                 line, status, target = found.items.get(item), self.journal.status[item], self.target(item)
                 seen = line and (line["sha256"], line["size"], line["id"], line["version"])
                 if seen != (status.sha256, status.size, target.id, target.version):
-                    problems.append(f"{path}: item {item}: expected SHA-256 {status.sha256[:16]}… as fetched, found {seen}")
+                    problems.append(
+                        f"{path}: item {item}: expected SHA-256 {status.sha256[:16]}… as fetched, found {seen}"
+                    )
             if problems:
                 self.audit.append({"type": "evidence-does-not-verify", "part": part, "problems": len(problems)})
                 raise DoesNotVerify(
                     problems[0] + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""),
-                    hint="Nothing more was removed from this mailbox. Look at the disk, then start again with a new case.",
+                    hint="Nothing more was removed from it. Look at the disk, then start again with a new case.",
                 )
             self.journal.event(Event.VERIFIED, items, part=part)
             self.channel.check()
@@ -286,7 +289,11 @@ class UnitRun:
         removed = {self.target(i).id for i in self.journal.status if self.journal.status[i].outcome is Outcome.REMOVED}
         planned = {self.target(item).id for item in self.matches}
         criteria = Criteria.from_canonical(self.plan.header["criteria"])
-        found = {match.id for match in search_mailbox(mailbox, criteria, Searched(), self.channel) if isinstance(match, Match)}
+        found = {
+            match.id
+            for match in search_mailbox(mailbox, criteria, Searched(), self.channel)
+            if isinstance(match, Match)
+        }
         if self.unit.disposal == Disposal.HARD and removed & found:
             raise DoesNotVerify(
                 f"{self.unit.name}: {len(removed & found)} removed messages turned up when the search was run again",

@@ -1,7 +1,7 @@
 """From what the user named to the mailboxes that it means (S03, S28).
 
-A source is a path, whose kind is found from its content, or ``kind:rest``. A directory means every store below it that a
-store surely recognises; symbolic links below it are not followed; a case is never a source.
+A source is a path, whose kind is found from its content, or ``kind:rest``. A directory means every store below it
+that a store surely recognises; symbolic links below it are not followed; a case is never a source.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def find_mailboxes(sources: Sequence[str], wanted: Sequence[str] = ()) -> Scope:
     """
     scope = Scope()
     if not sources:
-        raise UsageError("no source is named", hint="Name a file or a directory, as in: excise search /var/mail --subject …")
+        raise UsageError(
+            "no source is named", hint="Name a file or a directory, as in: excise search /var/mail --subject …"
+        )
     for source in sources:
         before = len(scope.mailboxes) + len(scope.not_searched)
         _add_source(source, scope)
@@ -64,7 +66,9 @@ def _add_source(source: str, scope: Scope) -> None:
         else:
             _add_mailboxes(kind, rest, scope)
     elif re.match(r"[a-z][a-z0-9+.-]*://", source):
-        raise UsageError(f"{source}: there is no store of the kind {kind!r}", hint=f"Known kinds: {', '.join(kinds())}.")
+        raise UsageError(
+            f"{source}: there is no store of the kind {kind!r}", hint=f"Known kinds: {', '.join(kinds())}."
+        )
     else:
         _add_path(Path(source), scope, None)
 
@@ -115,7 +119,8 @@ def _local_kinds() -> Iterator[str]:
 
 
 def _walk(directory: Path, scope: Scope, only: str | None, depth: int, claimed: str | None = None) -> None:
-    """Add every store below ``directory``. ``claimed``: the kind of a directory above that has its loose files already."""
+    """Add every store below ``directory``. ``claimed``: the kind of a directory above that has its loose files
+    already."""
     if is_case(directory):
         scope.passed_over.append(f"{directory}: a case, which is never a source (S28)")
         return
@@ -131,7 +136,9 @@ def _walk(directory: Path, scope: Scope, only: str | None, depth: int, claimed: 
     try:
         entries = sorted(os.scandir(directory), key=lambda entry: entry.name)
     except OSError as error:
-        scope.not_searched.append(NotSearched(str(directory), os_error(error, directory, "listing the directory").text()))
+        scope.not_searched.append(
+            NotSearched(str(directory), os_error(error, directory, "listing the directory").text())
+        )
         return
     for entry in entries:
         path = Path(entry.path)

@@ -4,23 +4,27 @@ A ``Store`` is one kind of mail storage; it is stateless and found by its kind's
 unit of access, logging, evidence and parallel work. Rules that each store keeps, and the conformance suite demands:
 
 - ``find`` may yield too much, never too little (S07): it may leave out what ``matcher.rejects_header`` or
-  ``criteria.admits_folder`` surely exclude, nothing else. Every message is counted in the tally whether it is yielded or
-  not; one that cannot be read is yielded as ``Unreadable``: seen = read + unreadable, always.
+  ``criteria.admits_folder`` surely exclude, nothing else. Every message is counted in the tally whether it is yielded
+  or not; one that cannot be read is yielded as ``Unreadable``: seen = read + unreadable, always.
 - Ids name an item for as long as it stays where it is, whatever happens to other items. Two equal items have two ids.
-- ``version`` is a fingerprint of what is stable in that store (S06): never flags or read state. It is a string of ASCII.
-- ``fetch`` gives the content whole or raises ``ItemDamaged``; ``ItemNotFound`` where it is gone. It marks nothing as read.
+- ``version`` is a fingerprint of what is stable in that store (S06): never flags or read state. It is a string of
+  ASCII.
+- ``fetch`` gives the content whole or raises ``ItemDamaged``; ``ItemNotFound`` where it is gone. It marks nothing as
+  read.
 - ``remove`` re-reads each item right before it goes, and removes it only where the version holds (S13, S18). It yields
-  exactly one ``Removal`` a target, in any order, also where it fails in the middle, and raises only before it has begun.
-  After a kill in the middle, ``recover`` (or the next ``remove``) makes the mailbox whole: old or new, never between (S19).
+  exactly one ``Removal`` a target, in any order, also where it fails in the middle, and raises only before it has
+  begun. After a kill in the middle, ``recover`` (or the next ``remove``) makes the mailbox whole: old or new, never
+  between (S19).
 - ``look`` says where each target is now (S20). An item whose version differs is ``CHANGED``.
-- ``put`` adds items, makes missing folders, restores flags and dates, notifies nobody. It adds what it is given: the caller
-  asks ``count`` first, so that nothing is doubled (S21). A torn addition is undone by ``recover``.
+- ``put`` adds items, makes missing folders, restores flags and dates, notifies nobody. It adds what it is given: the
+  caller asks ``count`` first, so that nothing is doubled (S21). A torn addition is undone by ``recover``.
 - Nothing outside the given targets is touched (S18), by reading either (no access marks; no lock files left behind).
 - Content is hostile (S27): no path from an item is used on disk unchecked, all recursion and allocation is bounded.
-- A file that others may truncate is never memory-mapped without a lock that keeps them out: a map past its end kills the
-  process (SIGBUS). Read it in windows, or under a shared lock.
+- A file that others may truncate is never memory-mapped without a lock that keeps them out: a map past its end kills
+  the process (SIGBUS). Read it in windows, or under a shared lock.
 - Library exceptions become ``store_api.errors`` (or other ``ExciseError``) at the store's own edge.
-- All objects that cross a process border (``MailboxInfo``, ids, ``Fetched`` …) are picklable; a ``Mailbox`` need not be.
+- All objects that cross a process border (``MailboxInfo``, ids, ``Fetched`` …) are picklable; a ``Mailbox`` need not
+  be.
 """
 
 from __future__ import annotations
@@ -39,8 +43,9 @@ from excise.model.message import MessageView
 class Capabilities:
     """What a kind of store can do, as data.
 
-    ``rewrites``: a removal replaces the mailbox's file, so that its identity is another one afterwards. ``local_files``: work
-    may be spread over processes. ``removal_refused_because``: why ``disposals`` is empty, for the user.
+    ``rewrites``: a removal replaces the mailbox's file, so that its identity is another one afterwards.
+    ``local_files``: work may be spread over processes. ``removal_refused_because``: why ``disposals`` is empty, for
+    the user.
     """
 
     kind: str
@@ -64,9 +69,10 @@ class Capabilities:
 class MailboxInfo:
     """One mailbox that can be opened.
 
-    ``locator``: ``kind:rest``, enough for its store to open it again in another process. ``name``: what people are shown.
-    ``identity``: what makes it the same one (S30). ``size`` in bytes, where it is known without reading. ``space_for_removal``:
-    bytes of disk that a removal needs beside the source.
+    ``locator``: ``kind:rest``, enough for its store to open it again in another process. ``name``: what people are
+    shown.
+    ``identity``: what makes it the same one (S30). ``size`` in bytes, where it is known without reading.
+    ``space_for_removal``: bytes of disk that a removal needs beside the source.
     """
 
     kind: str
@@ -144,7 +150,8 @@ class NotSearched:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A folder of a mailbox: its path, ``/`` between the parts (a ``/`` inside a part written ``%2F``), and its count."""
+    """A folder of a mailbox: its path, ``/`` between the parts (a ``/`` inside a part written ``%2F``), and its
+    count."""
 
     path: str
     count: int | None = None
@@ -174,7 +181,8 @@ class Mailbox(Protocol):
         """Where each target is now, by id."""
 
     def recover(self) -> Sequence[str]:
-        """Finish or undo what an interrupted ``remove`` or ``put`` left; what was done, in words (nothing to do: empty)."""
+        """Finish or undo what an interrupted ``remove`` or ``put`` left; what was done, in words (nothing to do:
+        empty)."""
 
     def version_of(self, deposit: Deposit) -> str:
         """The version that ``deposit`` would have here once it was put."""

@@ -1,7 +1,7 @@
 """Which stores there are.
 
-Built-in stores stand in a table, loaded when first asked for; others come by the entry point group ``excise.stores`` (name =
-kind, object = a ``Store``) and cannot take a built-in one's name.
+Built-in stores stand in a table, loaded when first asked for; others come by the entry point group ``excise.stores``
+(name = kind, object = a ``Store``) and cannot take a built-in one's name.
 """
 
 from __future__ import annotations

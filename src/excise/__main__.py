@@ -1,0 +1,5 @@
+"""``python -m excise``."""
+
+from excise.cli import main
+
+main()

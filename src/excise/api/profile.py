@@ -1,0 +1,88 @@
+"""Saved jobs: TOML files of sources, mailboxes, criteria, evidence and limits (docs/reference/profile.md)."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from excise.core.errors import UsageError
+from excise.core.files import os_error, read_regular
+from excise.core.text import shown
+
+_KEYS = {
+    "sources": list,
+    "mailboxes": list,
+    "action": str,
+    "evidence": list,
+    "disposal": str,
+    "expect_mailboxes": int,
+    "part_size": str,
+    "ticket": str,
+    "reason": str,
+    "operator": str,
+    "limits": dict,
+    "criteria": dict,
+    "description": str,
+}
+_LIMITS = {"max_per_mailbox": int, "max_total": int, "max_share": (int, float)}
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A saved job; what it does not say is None or empty. ``criteria``: the TOML table, as ``--criteria`` files have
+    it."""
+
+    path: Path
+    values: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, Any] = field(default_factory=dict)
+    criteria: dict[str, Any] | None = None
+
+
+def profile_directories() -> list[Path]:
+    """Where a profile given by name is looked for: here, the user's configuration, the system's."""
+    config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    return [Path("profiles"), config / "excise" / "profiles", Path("/etc/excise/profiles")]
+
+
+def read_profile(name: str) -> Profile:
+    """The profile in the file ``name``, or of that name; a UsageError says what is wrong with it and where."""
+    path = _find(name)
+    try:
+        data = tomllib.loads(read_regular(path, 1 << 20).decode("utf-8"))
+    except OSError as error:
+        raise os_error(error, path, "reading the profile") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not a profile in TOML: {shown(str(error), 200)}") from error
+    values = _checked({key.replace("-", "_"): value for key, value in data.items()}, _KEYS, str(path))
+    limits = _checked({k.replace("-", "_"): v for k, v in values.pop("limits", {}).items()}, _LIMITS, f"{path}: limits")
+    criteria = values.pop("criteria", None)
+    return Profile(path, values, limits, criteria)
+
+
+def _find(name: str) -> Path:
+    if os.sep in name or name.endswith(".toml"):
+        return Path(name)
+    places = [directory / f"{name}.toml" for directory in profile_directories()]
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise UsageError(
+            f"there is no profile named {shown(name)!r}", hint=f"Looked for: {', '.join(map(str, places))}."
+        )
+    return found
+
+
+def _checked(table: dict[str, Any], known: dict[str, Any], where: str) -> dict[str, Any]:
+    for key, value in table.items():
+        if key not in known:
+            raise UsageError(
+                f"{where}: there is no setting named {shown(key)!r}", hint=f"Known: {', '.join(sorted(known))}."
+            )
+        kind = known[key]
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise UsageError(f"{where}: {key} has the wrong type: {shown(repr(value), 80)}")
+        if kind is list and not (value and all(isinstance(entry, str) and entry.strip() for entry in value)):
+            raise UsageError(f"{where}: {key} must be a list of texts that is not empty")
+    return table

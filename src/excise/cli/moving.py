@@ -1,0 +1,124 @@
+"""What copy, move, purge and plan share: make the case and its plan, show it, have it confirmed, run it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from excise.cli.options import Given
+from excise.cli.screen import put_json, result_json, show_plan, show_result, tell, working
+from excise.core.errors import ConfirmationMissing, worst_status
+
+if TYPE_CHECKING:
+    from excise.api import Plan, RunResult, Work
+    from excise.model.item import Action
+
+
+def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = False) -> int:
+    """Make a case and its plan, and unless ``only_plan``, run it once it is confirmed; the exit status."""
+    from excise import api
+    from excise.api.work import check_expected
+
+    given = Given(options)
+    order = given.order(action)
+    order.criteria.require_for("move" if action.removes else "copy")
+    scope = given.scope()
+    check_expected(scope, order.expect_mailboxes)
+    with (
+        working(options, len(scope.mailboxes) * (1 if only_plan else 2)) as setting,
+        api.new_case(options["case_dir"], order.sources, given.authorisation(), setting) as work,
+    ):
+        plan = work.plan(order, scope)
+        if options.get("reveal"):
+            work.audit.append(
+                {"type": "subjects-revealed", "plan": plan.number, "subjects": api.distinct_subjects(plan)}
+            )
+            work.save_head()
+        report_plan(options, plan)
+        if only_plan:
+            return plan_status(plan)
+        if action.removes and plan.removable:
+            confirm(options, work, plan)
+        elif action.removes:
+            work.confirm(plan, "nothing to remove")
+        return finish(options, work, work.run(plan))
+
+
+def report_plan(options: dict[str, Any], plan: Plan) -> None:
+    """Show the plan, as a table or as JSON."""
+    from excise.case.plan import all_matches
+
+    if not options["as_json"]:
+        if not options["quiet"]:
+            show_plan(plan)
+        return
+    for unit, match in all_matches(plan):
+        put_json(
+            {
+                "source": unit.locator,
+                "mailbox": unit.name,
+                "folder": match["folder"],
+                "id": match["id"],
+                "version": match["version"],
+                **match["envelope"],
+                "matched": match["matched"],
+            }
+        )
+    put_json(
+        {"plan": plan.number, "plan_sha256": plan.sha256, "matches": plan.matches, "totals": plan.header["totals"]}
+    )
+
+
+def plan_status(plan: Plan) -> int:
+    """The exit status of a plan that is not run."""
+    codes = [unit.not_searched_code for unit in plan.units if unit.not_searched]
+    codes += [3] * bool(plan.header.get("refused") or any(unit.refused for unit in plan.units))
+    codes += [9] * bool(plan.header["totals"].get("untestable") or plan.header["totals"].get("unreadable"))
+    return worst_status(codes)
+
+
+def confirm(options: dict[str, Any], work: Work, plan: Plan) -> None:
+    """Have a person confirm the plan, or the number that was expected; ConfirmationMissing otherwise (S05)."""
+    expected = options.get("expect_matches")
+    if expected is not None and expected != plan.matches:
+        raise ConfirmationMissing(
+            f"expected {expected:,} matches, found {plan.matches:,}: nothing was removed",
+            hint=f"Look at the plan; to run it all the same: excise run {work.case.root} --confirm {plan.sha256[:12]}",
+        )
+    if options.get("yes"):
+        if expected is None:
+            raise ConfirmationMissing(
+                "--yes needs --expect-matches N: nothing was removed", hint=f"There are {plan.matches:,} matches."
+            )
+        work.confirm(plan, f"--yes --expect-matches {expected}")
+    elif sys.stdin.isatty() and sys.stdout.isatty():
+        ask(work, plan)
+    else:
+        raise ConfirmationMissing(
+            "this was a dry run: nothing was removed",
+            hint=f"To remove them: excise run {work.case.root} --confirm {plan.sha256[:12]}",
+        )
+
+
+def ask(work: Work, plan: Plan) -> None:
+    """Ask for the number of matches to be typed."""
+    typed = click.prompt(f"To {plan.action.value} them, type the number of matches", default="", show_default=False)
+    if typed.strip().replace(",", "") != str(plan.matches):
+        raise ConfirmationMissing(
+            "not confirmed: nothing was removed", hint=f"To run it later: excise run {work.case.root}"
+        )
+    work.confirm(plan, "number of matches typed at a terminal")
+
+
+def finish(options: dict[str, Any], work: Work, result: RunResult) -> int:
+    """Show how a run ended; the exit status."""
+    if options["as_json"]:
+        put_json(result_json(result))
+    else:
+        show_result(result, work.case)
+    if result.interrupted:
+        tell(f"excise: interrupted; to go on: excise resume {work.case.root}")
+        return worst_status([result.exit_code, 130])
+    return result.exit_code

@@ -1,0 +1,289 @@
+"""Options that read the same on every command, and what they come to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from excise.core.errors import UsageError
+from excise.core.files import os_error, read_regular
+
+if TYPE_CHECKING:
+    from excise.api import Authorisation, Caps, EvidenceKind, Order
+    from excise.api.profile import Profile
+    from excise.criteria import Criteria
+    from excise.model.item import Action
+    from excise.store_api.discovery import Scope
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_CRITERIA = (
+    ("--subject", "TEXT", "The whole subject, decoded and normalised."),
+    ("--subject-contains", "TEXT", "Part of the subject."),
+    ("--subject-prefix", "TEXT", "The start of the subject."),
+    ("--subject-regex", "PATTERN", "An RE2 pattern in the subject."),
+    ("--attachment", "NAME", "An attachment's name; * and ? stand for any characters."),
+    ("--attachment-sha256", "HEX", "SHA-256 of an attachment's content."),
+    ("--from", "ADDR", "The sender's address, or @domain."),
+    ("--recipient", "ADDR", "An address in To, Cc or Bcc, or @domain."),
+    ("--message-id", "ID", "A Message-ID."),
+    ("--body-contains", "TEXT", "Part of the decoded text."),
+    ("--url", "TEXT", "Part of a link."),
+    ("--header", "NAME=TEXT", "Part of any header field."),
+    ("--item-class", "CLASS", "The message class, as IPM.Note."),
+    ("--folder", "PATH", "A folder and what is below it."),
+    ("--exclude-folder", "PATH", "Not this folder nor what is below it."),
+)
+_SINGLE = (
+    ("--larger", "SIZE", "More bytes than SIZE (10MB, 2GiB). Only narrows."),
+    ("--smaller", "SIZE", "Fewer bytes than SIZE. Only narrows."),
+    ("--received-since", "TIME", "Received at or after TIME (ISO 8601). Only narrows."),
+    ("--received-before", "TIME", "Received before TIME. Only narrows."),
+    ("--sent-since", "TIME", "Sent at or after TIME. Only narrows."),
+    ("--sent-before", "TIME", "Sent before TIME. Only narrows."),
+    ("--timezone", "ZONE", "The zone of dates without one (default: the machine's)."),
+)
+_CRITERIA_NAMES = tuple(flag[2:].replace("-", "_") for flag, _, _ in (*_CRITERIA, *_SINGLE))
+_PATH = click.Path(path_type=Path, dir_okay=False)
+
+
+def _apply(command: Command, decorators: list[Callable[[Any], Any]]) -> Command:
+    for decorator in reversed(decorators):
+        command = decorator(command)
+    return command
+
+
+def _name(flag: str) -> str:
+    name = flag[2:].replace("-", "_")
+    return "from_" if name == "from" else name
+
+
+def criteria_options(command: Command) -> Command:
+    """What to look for, and where: SOURCE…, criteria, mailboxes, profile."""
+    made = [click.argument("sources", nargs=-1, metavar="SOURCE...")]
+    made += [click.option(flag, _name(flag), metavar=what, multiple=True, help=text) for flag, what, text in _CRITERIA]
+    made += [click.option(flag, _name(flag), metavar=what, help=text) for flag, what, text in _SINGLE]
+    made += [
+        click.option(
+            "--message-ids", type=_PATH, metavar="FILE", help="Message-IDs, one a line or a CSV with such a column."
+        ),
+        click.option(
+            "--any", "any_", is_flag=True, help="Subject and attachment terms are alternatives of each other."
+        ),
+        click.option("--with-replies", is_flag=True, help="Replies and forwards too (comes with a later release)."),
+        click.option("--criteria", "criteria_file", type=_PATH, metavar="FILE", help="Criteria as TOML."),
+        click.option("--profile", metavar="FILE|NAME", help="A saved job in TOML; options override it."),
+        click.option("--replace-criteria", is_flag=True, help="Use the criteria given here instead of the profile's."),
+        click.option("--mailbox", "mailbox", multiple=True, metavar="NAME", help="Only this mailbox of the sources."),
+        click.option("--mailboxes", "mailboxes_file", type=_PATH, metavar="FILE", help="Mailbox names, one a line."),
+        click.option("--all-mailboxes", is_flag=True, help="Every mailbox of the sources, said out loud."),
+        click.option(
+            "--expect-mailboxes", type=click.IntRange(0), metavar="N", help="Stop unless there are N mailboxes."
+        ),
+    ]
+    return _apply(command, made)
+
+
+def work_options(command: Command) -> Command:
+    """How to work and what to show."""
+    made = [
+        click.option(
+            "--jobs", type=click.IntRange(1), metavar="N", help="Mailboxes worked on at once (default: processors)."
+        ),
+        click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout."),
+        click.option("--quiet", is_flag=True, help="Only results and errors."),
+        click.option("--verbose", is_flag=True, help="More of what happens, on stderr."),
+        click.option("--no-progress", is_flag=True, help="No progress bar."),
+    ]
+    return _apply(command, made)
+
+
+def authority_options(command: Command) -> Command:
+    """Who does it and why, for the record."""
+    made = [
+        click.option("--ticket", metavar="TEXT", help="The ticket that this is done for."),
+        click.option("--reason", metavar="TEXT", help="Why it is done."),
+        click.option("--operator", metavar="NAME", help="Who does it (a label: the user's name is recorded too)."),
+        click.option("--reveal", is_flag=True, help="Write subjects into the audit log."),
+    ]
+    return _apply(command, made)
+
+
+def evidence_options(command: Command) -> Command:
+    """The case and what goes into it."""
+    place = click.Path(path_type=Path, file_okay=False)
+    kinds = click.Choice(["mbox", "eml"])
+    made = [
+        click.option("--case", "case_dir", type=place, required=True, metavar="DIR", help="The new case directory."),
+        click.option("--evidence", multiple=True, type=kinds, help="Kind of evidence (default: both)."),
+        click.option("--part-size", metavar="SIZE", help="Evidence parts no larger than this (default 10GB, decimal)."),
+    ]
+    return _apply(command, made)
+
+
+def limit_options(command: Command) -> Command:
+    """Caps, which refuse and never truncate (S04)."""
+    number, percent = click.IntRange(0), click.FloatRange(0, 100)
+    share = "Remove nothing from a mailbox of 40 messages or more where a larger share matches (default 25)."
+    made = [
+        click.option("--max-per-mailbox", type=number, metavar="N", help="Remove nothing from it where more match."),
+        click.option("--max-total", type=number, metavar="N", help="Remove nothing at all where more match."),
+        click.option("--max-share", type=percent, metavar="PERCENT", help=share),
+    ]
+    return _apply(command, made)
+
+
+def confirm_options(command: Command) -> Command:
+    """Confirmation where there is no terminal."""
+    made = [
+        click.option("--yes", is_flag=True, help="Go on without a question; needs --expect-matches."),
+        click.option("--expect-matches", type=click.IntRange(0), metavar="N", help="How many matches there must be."),
+    ]
+    return _apply(command, made)
+
+
+# What they come to
+
+
+class Given:
+    """The options of one call with those of its profile: the line wins."""
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        """Read the profile, if one is named."""
+        from excise.api.profile import Profile, read_profile
+
+        self.options = options
+        self.profile: Profile = read_profile(options["profile"]) if options.get("profile") else Profile(Path())
+
+    def value(self, name: str) -> Any:
+        """An option's value; the profile's where the line does not give one."""
+        given = self.options.get(name)
+        return given if given not in (None, (), "") else self.profile.values.get(name)
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources."""
+        return tuple(self.options.get("sources") or self.profile.values.get("sources", ()))
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The names of the mailboxes that are meant; empty for all of the sources."""
+        names = [*(self.options.get("mailbox") or ())]
+        path = self.options.get("mailboxes_file")
+        if path is not None:
+            listed = [line.split(",")[0].strip().strip('"') for line in _text(path).splitlines()]
+            names += [name for name in listed if name and not name.startswith("#")]
+            if not names:
+                raise UsageError(f"{path}: expected names of mailboxes, found none", hint="One a line.")
+        names = names or list(self.profile.values.get("mailboxes", ()))
+        if names and self.options.get("all_mailboxes"):
+            raise UsageError("--all-mailboxes and names of mailboxes are both given", hint="Give one of them.")
+        return tuple(names)
+
+    def scope(self) -> Scope:
+        """The mailboxes that are meant."""
+        from excise.store_api.discovery import find_mailboxes
+
+        return find_mailboxes(self.sources, self.wanted)
+
+    def criteria(self) -> Criteria:
+        """The criteria, from the line, a file or the profile; never merged in silence."""
+        from excise.criteria import Criteria
+
+        options = {name: self.options.get(_name(f"--{name}")) for name in _CRITERIA_NAMES}
+        options |= {"any": self.options["any_"], "with_replies": self.options["with_replies"]}
+        path, ids = self.options.get("criteria_file"), self.options.get("message_ids")
+        on_line = ids is not None or any(value for name, value in options.items() if name != "timezone")
+        ways = [on_line, path is not None, self.profile.criteria is not None and not self.options["replace_criteria"]]
+        if sum(ways) > 1:
+            raise UsageError(
+                "criteria are given in more than one place (the line, --criteria, the profile)",
+                hint="Give them in one place, or use the line's with --replace-criteria.",
+            )
+        if path is not None:
+            return Criteria.from_toml(_text(path), where=str(path))
+        if ways[2]:
+            return Criteria.from_toml(self.profile.criteria or {}, where=f"{self.profile.path}: criteria")
+        return Criteria.from_options(**options, message_ids=None if ids is None else read_message_ids(ids))
+
+    def evidence(self) -> tuple[EvidenceKind, ...]:
+        """The kinds of evidence."""
+        from excise.api import EvidenceKind
+
+        try:
+            return tuple(dict.fromkeys(EvidenceKind(k) for k in self.value("evidence") or ("mbox", "eml")))
+        except ValueError as error:
+            raise UsageError(f"{self.profile.path}: {error}", hint="Known kinds of evidence: mbox, eml.") from error
+
+    def caps(self) -> Caps:
+        """The caps."""
+        from excise.api import Caps
+
+        limits = dict(self.profile.limits)
+        for name in ("max_per_mailbox", "max_total", "max_share"):
+            if self.options.get(name) is not None:
+                limits[name] = self.options[name]
+        return Caps(**limits)
+
+    def order(self, action: Action) -> Order:
+        """The whole order."""
+        from excise.api import Disposal, Order
+        from excise.criteria.options import parse_size
+
+        said = self.profile.values.get("action")
+        if said is not None and said != action:
+            raise UsageError(
+                f"{self.profile.path}: the profile is for {said}, the command is {action}", hint=f"Run: excise {said}"
+            )
+        disposal = self.value("disposal")
+        try:
+            wanted = Disposal(disposal) if disposal else None
+        except ValueError as error:
+            raise UsageError(f"{self.profile.path}: {error}", hint="Known disposals: trash, soft, hard.") from error
+        size = parse_size(self.value("part_size") or "10GB", "part-size")
+        if size < 1:
+            raise UsageError("--part-size must be larger than nothing")
+        return Order(
+            action,
+            self.criteria(),
+            self.evidence(),
+            wanted,
+            self.caps(),
+            size,
+            self.value("expect_mailboxes"),
+            self.sources,
+            self.wanted,
+        )
+
+    def authorisation(self) -> Authorisation:
+        """Who and why."""
+        from excise.api import Authorisation
+
+        return Authorisation(*(str(self.value(name) or "") for name in ("ticket", "reason", "operator")))
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_regular(path, 64 << 20).decode("utf-8-sig")
+    except OSError as error:
+        raise os_error(error, path, "reading the file") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: expected text in UTF-8, found other bytes ({error})") from error
+
+
+def read_message_ids(path: Path) -> list[str]:
+    """Message-IDs from a file: one a line, or the column of a CSV whose heading names it (a message trace)."""
+    import csv
+
+    lines = [line for line in _text(path).splitlines() if line.strip() and not line.startswith("#")]
+    rows = list(csv.reader(lines))
+    heads = (
+        [cell.strip().lower().replace("-", "").replace("_", "").replace(" ", "") for cell in rows[0]] if rows else []
+    )
+    column = next((heads.index(name) for name in ("messageid", "internetmessageid") if name in heads), None)
+    if column is None:
+        return [line.strip() for line in lines]
+    return [row[column].strip() for row in rows[1:] if len(row) > column and row[column].strip()]

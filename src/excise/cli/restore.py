@@ -1,0 +1,66 @@
+"""``excise restore``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from excise.cli.moving import finish
+from excise.cli.options import confirm_options, work_options
+from excise.cli.screen import say, table, working
+from excise.core.errors import ConfirmationMissing, UsageError
+from excise.core.text import shown
+
+
+@click.command("restore")
+@click.argument("case_dir", metavar="CASE", type=click.Path(path_type=Path))
+@click.option("--only", multiple=True, metavar="ID", help="Only this evidence id (outcome.csv names them).")
+@click.option("--into", metavar="SOURCE", help="Into this mailbox instead of where they came from.")
+@confirm_options
+@work_options
+@click.pass_context
+def command(ctx: click.Context, /, case_dir: Path, only: tuple[str, ...], into: str | None, **options: Any) -> None:
+    """Put removed messages back where they were, with flags and dates; nothing is doubled when it is run twice.
+
+    Without a terminal, give --yes.
+
+    \b
+    EXIT STATUS
+      0 all are back · 2 wrong usage, or nothing was removed · 3 refused by a safety rule
+      4 not confirmed · 5 evidence does not verify · 6 a mailbox could not be opened
+      9 some items failed (each is listed) · 130 interrupted
+    """
+    from excise import api
+    from excise.store_api.discovery import find_mailboxes
+
+    target = None
+    if into is not None:
+        found = find_mailboxes([into]).mailboxes
+        if len(found) != 1:
+            raise UsageError(f"{into}: expected one mailbox to put messages into, found {len(found)}")
+        target = found[0]
+    with working(options, 0) as setting, api.open_case(case_dir, setting) as work:
+        plan = work.plan_restore(api.RestoreOrder(only, target))
+        if not plan.matches:
+            raise UsageError(f"{case_dir}: nothing was removed in this case, so there is nothing to put back")
+        if not options["as_json"] and not options["quiet"]:
+            say(f"Plan {plan.number}: restore {plan.matches:,} messages")
+            say(table([(shown(u.name, 60), f"{u.matches:,}") for u in plan.units], ("mailbox", "messages")))
+        _confirm(options, plan.matches)
+        work.confirm(plan, "restore")
+        ctx.exit(finish(options, work, work.run(plan)))
+
+
+def _confirm(options: dict[str, Any], matches: int) -> None:
+    expected = options["expect_matches"]
+    if expected is not None and expected != matches:
+        raise ConfirmationMissing(f"expected {expected:,} messages, found {matches:,}: nothing was put back")
+    if options["yes"]:
+        return
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ConfirmationMissing("this was a dry run: nothing was put back", hint="Give --yes to put them back.")
+    if click.prompt("To put them back, type their number", default="", show_default=False).strip() != str(matches):
+        raise ConfirmationMissing("not confirmed: nothing was put back")

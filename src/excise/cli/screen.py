@@ -1,0 +1,200 @@
+"""What a person sees: tables, progress, the plan. Everything from mail goes through ``core.text.shown`` (S27)."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from excise.core.text import shown
+
+if TYPE_CHECKING:
+    from excise.api import Plan, RunResult, Setting
+
+_SUBJECTS = 20
+
+
+def say(text: str) -> None:
+    """A line of a result, on stdout."""
+    click.echo(text)
+
+
+def tell(text: str) -> None:
+    """A line for the person at the terminal, on stderr."""
+    click.echo(text, err=True)
+
+
+def put_json(value: Any) -> None:
+    """One JSON object on a line of stdout."""
+    click.echo(json.dumps(value, ensure_ascii=True, allow_nan=False))
+
+
+class Bar:
+    """The progress bar: mailboxes, messages, bytes, matches."""
+
+    def __init__(self, total: int, *, shown_at_all: bool) -> None:
+        """A bar over ``total`` mailboxes, on stderr where that is a terminal."""
+        from tqdm import tqdm
+
+        self._lock = threading.Lock()
+        self._messages = self._bytes = self._matches = 0
+        self._bar = tqdm(total=total, unit="mailbox", disable=not shown_at_all, file=sys.stderr, leave=False)
+
+    def advance(self, messages: int, size: int, matches: int, mailboxes: int) -> None:
+        """So much more has been done."""
+        with self._lock:
+            self._messages += messages
+            self._bytes += size
+            self._matches += matches
+            self._bar.update(mailboxes)
+            self._bar.set_postfix_str(
+                f"{self._messages:,} messages, {self._bytes / 1e6:,.0f} MB, {self._matches:,} matches"
+            )
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        self._bar.close()
+
+
+@contextmanager
+def working(options: dict[str, Any], total: int) -> Iterator[Setting]:
+    """A setting with a progress bar, in which Ctrl-C asks for a stop at the next safe point; a second one is final."""
+    from excise.api import Setting
+
+    visible = sys.stderr.isatty() and not options.get("no_progress") and not options.get("quiet")
+    bar = Bar(total, shown_at_all=visible)
+    stop = threading.Event()
+
+    def interrupted(_signal: int, _frame: object) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        tell("excise: stopping at the next safe point (Ctrl-C again stops at once; excise resume puts either right)")
+
+    def announce(head: str) -> None:
+        if not options.get("quiet"):
+            tell(f"Audit head before the run: {head}")
+
+    before = signal.signal(signal.SIGINT, interrupted)
+    try:
+        yield Setting(options.get("jobs") or 0, bar, stop, announce)
+    finally:
+        signal.signal(signal.SIGINT, before)
+        bar.close()
+
+
+def table(rows: Iterable[Iterable[Any]], heads: Iterable[str]) -> str:
+    """A plain table; numbers to the right."""
+    cells = [[str(head) for head in heads], *[["" if c is None else str(c) for c in row] for row in rows]]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    numeric = [all(row[i].replace(",", "").isdigit() or not row[i] for row in cells[1:]) for i in range(len(cells[0]))]
+    lines = []
+    for row in cells:
+        padded = [c.rjust(w) if right else c.ljust(w) for c, w, right in zip(row, widths, numeric, strict=True)]
+        lines.append("  ".join(padded).rstrip())
+    return "\n".join(lines)
+
+
+def show_plan(plan: Plan) -> None:
+    """What a run would touch: what a person is asked to confirm (S05)."""
+    from excise.api import distinct_subjects
+
+    header = plan.header
+    say(f"Plan {plan.number}: {plan.action.value}")
+    say(f"Rule: {header['rule']}")
+    rows = [
+        (shown(u.name, 60), f"{u.seen:,}", f"{u.matches:,}", f"{u.unreadable + u.untestable:,}", _note(u))
+        for u in plan.units
+    ]
+    say(table(rows, ("mailbox", "messages", "matches", "not tested", "note")))
+    for place in header["scope"]["passed_over"]:
+        say(f"Passed over: {shown(place)}")
+    if header["scope"]["other_files"]:
+        say(f"Passed over: {header['scope']['other_files']} files that are not mail")
+    subjects = distinct_subjects(plan)
+    say(
+        f"{plan.matches:,} matches in {header['totals']['with_matches']:,} mailboxes, "
+        f"{len(subjects):,} distinct subjects:"
+    )
+    for subject, count in subjects[:_SUBJECTS]:
+        say(f"  {count:>6,} × {shown(subject, 100)}")
+    if len(subjects) > _SUBJECTS:
+        say(f"  … and {len(subjects) - _SUBJECTS:,} more subjects; all stand in {plan.directory}/matches")
+    estimate = header["estimate"]
+    say(
+        f"Space: {estimate['bytes_in_case'] / 1e6:,.1f} MB in the case, "
+        f"{estimate['bytes_beside_sources'] / 1e6:,.1f} MB beside the sources; "
+        f"to read: {estimate['bytes_to_read'] / 1e6:,.1f} MB, "
+        f"about {max(1, round(estimate['bytes_to_read'] / 100e6))} s; no server requests"
+    )
+    if header["refused"]:
+        say(f"Refused as a whole: {header['refused']}")
+    say(f"Plan hash: {plan.sha256}")
+
+
+def _note(unit: Any) -> str:
+    notes = []
+    if unit.not_searched:
+        notes.append(f"NOT SEARCHED: {shown(unit.not_searched, 120)}")
+    if unit.refused:
+        notes.append(f"REFUSED: {unit.refused}")
+    if unit.doubtful:
+        notes.append(f"{unit.doubtful} in doubt, not removed")
+    if unit.matches and unit.disposal != "copy":
+        notes.append(f"disposal {unit.disposal}, hold {unit.hold}")
+    return "; ".join(notes)
+
+
+def show_result(result: RunResult, case: Any) -> None:
+    """How a run ended; the last line states the worst."""
+    say(table([(outcome, f"{count:,}") for outcome, count in sorted(result.outcomes.items())], ("outcome", "items")))
+    for name, error in result.errors:
+        tell(f"{shown(name)}: {error}")
+    if result.late:
+        say(f"{result.late:,} messages that match came after the plan; make a new one for them.")
+    for unit in result.plan.units:
+        if unit.not_searched:
+            tell(f"{shown(unit.name)}: not searched: {shown(unit.not_searched)}")
+    say(f"Evidence: {case.bag_dir(result.plan.number)}" + ("" if result.sealed else " (not sealed yet)"))
+    say(f"Audit head: {result.head}")
+    say(_last_line(result, case))
+
+
+def _last_line(result: RunResult, case: Any) -> str:
+    if result.interrupted:
+        return f"Interrupted: {result.open_items:,} items are still open. To go on: excise resume {case.root}"
+    if result.open_items:
+        return (
+            f"Not finished: {result.open_items:,} items are open. Mend the cause, then: excise resume {case.root} "
+            f"(or, to close the case with them as failed: excise resume {case.root} --finish)"
+        )
+    bad = {k: v for k, v in result.outcomes.items() if k not in ("removed", "copied", "restored", "already there")}
+    if bad:
+        listed = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(bad.items()))
+        return f"Finished, but not all as planned: {listed}. Each is in {case.root}/outcome.csv"
+    if result.exit_code:
+        return f"Finished, but not everything could be searched or tested: see {case.root}/scope.csv"
+    return "Done."
+
+
+def result_json(result: RunResult) -> dict[str, Any]:
+    """The summary line of a run."""
+    return {
+        "summary": {
+            "plan": result.plan.number,
+            "plan_sha256": result.plan.sha256,
+            "outcomes": dict(result.outcomes),
+            "open": result.open_items,
+            "late": result.late,
+            "sealed": result.sealed,
+            "audit_head": result.head,
+            "errors": [{"mailbox": name, "error": error} for name, error in result.errors],
+            "exit_status": result.exit_code,
+        }
+    }

@@ -1,0 +1,118 @@
+"""``excise search``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from excise.cli.options import Given, authority_options, criteria_options, work_options
+from excise.cli.screen import put_json, say, table, tell, working
+from excise.core.errors import worst_status
+from excise.core.text import shown
+
+
+@click.command("search")
+@criteria_options
+@work_options
+@authority_options
+@click.pass_context
+def command(ctx: click.Context, /, **options: Any) -> None:
+    """Look, and print what matches; change nothing, write no case.
+
+    That it was done is written to your own access log ($EXCISE_ACCESS_LOG, or excise/access.jsonl in the user's state
+    directory), without what was found.
+
+    \b
+    EXIT STATUS
+      0 all was searched · 2 wrong usage · 3 refused by a safety rule
+      6 a mailbox could not be opened · 7 damaged input
+      9 some messages could not be tested (each is listed) · 130 interrupted
+    """
+    from excise import api
+    from excise.engine.search import Match
+
+    given = Given(options)
+    criteria, scope = given.criteria(), given.scope()
+    if not options["as_json"] and not options["quiet"]:
+        tell(f"Rule: {criteria.words()}")
+    rows, codes = [], [lost.exit_code for lost in scope.not_searched]
+    totals = {
+        "mailboxes_searched": 0,
+        "not_searched": len(scope.not_searched),
+        "with_matches": 0,
+        "matches": 0,
+        "unreadable": 0,
+        "untestable": 0,
+        "messages": 0,
+    }
+    for lost in scope.not_searched:
+        tell(f"{shown(lost.name)}: not searched: {shown(lost.reason)}")
+    with working(options, len(scope.mailboxes)) as setting:
+        for searched in api.search(
+            criteria,
+            scope,
+            setting,
+            expect_mailboxes=given.value("expect_mailboxes"),
+            authorisation=given.authorisation(),
+        ):
+            name = searched.info.name
+            if searched.error is not None:
+                tell(f"{shown(name)}: not searched: {searched.error.message}")
+                codes.append(searched.error.exit_code)
+                totals["not_searched"] += 1
+                continue
+            _add(totals, searched.counts)
+            for found in searched.found:
+                if isinstance(found, Match):
+                    rows.append(_row(name, found.envelope))
+                    if options["as_json"]:
+                        put_json(
+                            {
+                                "source": searched.info.locator,
+                                "mailbox": name,
+                                "folder": found.folder,
+                                "id": found.id,
+                                "version": found.version,
+                                **found.envelope,
+                                "matched": found.matched,
+                            }
+                        )
+                elif not options["quiet"]:
+                    why = "; ".join(f"{term}: {reason}" for term, reason in found.terms)
+                    tell(f"{shown(name)}: {shown(found.where, 100)}: not tested: {shown(why, 300)}")
+    if options["as_json"]:
+        put_json({"summary": totals})
+    else:
+        if rows:
+            say(table(sorted(rows), ("mailbox", "received", "from", "subject", "attachments")))
+        say(
+            f"{totals['matches']:,} matches in {totals['with_matches']:,} of {totals['mailboxes_searched']:,} "
+            f"mailboxes searched, "
+            f"{totals['messages']:,} messages; {totals['unreadable'] + totals['untestable']:,} messages not tested, "
+            f"{totals['not_searched']:,} mailboxes not searched"
+        )
+    if totals["unreadable"] or totals["untestable"]:
+        codes.append(9)
+    ctx.exit(worst_status(codes))
+
+
+def _add(totals: dict[str, int], counts: Any) -> None:
+    totals["mailboxes_searched"] += 1
+    totals["with_matches"] += counts.matches > 0
+    totals["matches"] += counts.matches
+    totals["unreadable"] += counts.tally.unreadable
+    totals["untestable"] += counts.untestable
+    totals["messages"] += counts.tally.seen
+
+
+def _row(name: str, envelope: dict[str, Any]) -> tuple[str, ...]:
+    names = ", ".join(entry["name"] or "(no name)" for entry in envelope["attachments"])
+    when = (envelope["received"] or envelope["sent"] or "")[:16].replace("T", " ")
+    return (
+        shown(name),
+        when,
+        shown(envelope["from"] or "", 40),
+        shown(envelope["subject"] or "", 60),
+        shown(names, 60),
+    )
