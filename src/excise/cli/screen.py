@@ -145,7 +145,7 @@ def _note(unit: Any) -> str:
     if unit.refused:
         notes.append(f"REFUSED: {unit.refused}")
     if unit.doubtful:
-        notes.append(f"{unit.doubtful} in doubt, not removed")
+        notes.append(f"{unit.doubtful} in doubt" + ("" if unit.disposal == "copy" else ", not removed"))
     if unit.matches and unit.disposal != "copy":
         notes.append(f"disposal {unit.disposal}, hold {unit.hold}")
     return "; ".join(notes)
@@ -178,6 +178,8 @@ def _last_line(result: RunResult, case: Any) -> str:
     if bad:
         listed = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(bad.items()))
         return f"Finished, but not all as planned: {listed}. Each is in {case.root}/outcome.csv"
+    if result.incomplete:
+        return f"Finished, but {result.incomplete:,} copies are incomplete: outcome.csv says of each what is missing"
     if result.exit_code:
         return f"Finished, but not everything could be searched or tested: see {case.root}/scope.csv"
     return "Done."
@@ -192,6 +194,7 @@ def result_json(result: RunResult) -> dict[str, Any]:
             "outcomes": dict(result.outcomes),
             "open": result.open_items,
             "late": result.late,
+            "incomplete": result.incomplete,
             "sealed": result.sealed,
             "audit_head": result.head,
             "errors": [{"mailbox": name, "error": error} for name, error in result.errors],

@@ -28,7 +28,7 @@ from excise.engine.journal import Journal, replay
 from excise.engine.planner import check_space
 from excise.engine.restore import run_restore_unit
 from excise.engine.unit import UnitResult, UnitTask, run_unit
-from excise.model.item import Action, Outcome
+from excise.model.item import INCOMPLETE, Action, Outcome
 from excise.store_api import registry
 
 
@@ -41,6 +41,7 @@ class RunResult:
     errors: list[tuple[str, str]] = field(default_factory=list)
     late: int = 0
     open_items: int = 0
+    incomplete: int = 0
     head: str = ""
     sealed: bool = False
     interrupted: bool = False
@@ -168,12 +169,15 @@ def _count(case: Case, plan: Plan, result: RunResult) -> None:
                     result.open_items += 1
                 else:
                     result.outcomes[item.outcome.value] += 1
+                    result.incomplete += item.outcome is Outcome.COPIED and item.detail.startswith(INCOMPLETE)
 
 
 def _exit_code(plan: Plan, result: RunResult) -> int:
     codes = [result.exit_code]
     outcomes = {Outcome(value) for value in result.outcomes}
     if any(not outcome.finished_well and outcome not in (Outcome.HELD, Outcome.REFUSED) for outcome in outcomes):
+        codes.append(9)
+    if result.incomplete:
         codes.append(9)
     if Outcome.HELD in outcomes:
         codes.append(8)

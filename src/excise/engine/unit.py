@@ -28,7 +28,7 @@ from excise.engine.channel import Channel
 from excise.engine.journal import Journal
 from excise.engine.search import Match, Searched, search_mailbox
 from excise.engine.states import Event, State
-from excise.model.item import Disposal, Fetched, Outcome, Target, Whereabouts
+from excise.model.item import INCOMPLETE, Disposal, Fetched, Outcome, Target, Whereabouts
 from excise.store_api import registry
 from excise.store_api.errors import ItemChanged, ItemDamaged, ItemNotFound, MailboxChanged
 from excise.store_api.protocols import Mailbox, iterate_removals
@@ -190,6 +190,9 @@ class UnitRun:
                 for item, fetched in items:
                     digest = sha256_hex(fetched.content)
                     hashes.append([item, digest, len(fetched.content)])
+                    missing = [note for note in fetched.notes if note.startswith(INCOMPLETE)]
+                    if missing:
+                        self.journal.note("incomplete", item=item, why="; ".join(missing))
                     writer.add(fetched, self._provenance(item, digest))
                     self.channel.advance(0, len(fetched.content))
             except BaseException:
@@ -251,9 +254,10 @@ class UnitRun:
     def remove(self, mailbox: Mailbox) -> None:
         """Remove what is verified, item outcomes journalled; then look again (S20)."""
         todo = self.journal.in_state(State.VERIFIED, State.REMOVING)
-        doubtful = [item for item in todo if self.matches[item]["doubt"]]
-        self.journal.ended([(item, Outcome.REFUSED, self.matches[item]["doubt"]) for item in doubtful])
-        todo = [item for item in todo if item not in set(doubtful)]
+        incomplete = self._incomplete()
+        doubts = {item: self.matches[item]["doubt"] or incomplete.get(item, "") for item in todo}
+        self.journal.ended([(item, Outcome.REFUSED, doubt) for item, doubt in doubts.items() if doubt])
+        todo = [item for item in todo if not doubts[item]]
         if not todo:
             return
         targets = {self.target(item).id: item for item in todo}
@@ -325,9 +329,17 @@ class UnitRun:
         finally:
             mailbox.close()
 
+    def _incomplete(self) -> dict[int, str]:
+        """Items of which the store could not give everything, and why: never removed, never called whole (S13)."""
+        return {note["item"]: note["why"] for note in self.journal.records if note["type"] == "incomplete"}
+
     def _end_without_removal(self) -> None:
-        outcome, detail = (Outcome.REFUSED, self.unit.refused) if self.unit.refused else (Outcome.COPIED, "")
-        self.journal.ended([(item, outcome, detail) for item in self.journal.in_state(State.VERIFIED)])
+        incomplete = self._incomplete()
+        done = self.journal.in_state(State.VERIFIED)
+        if self.unit.refused:
+            self.journal.ended([(item, Outcome.REFUSED, self.unit.refused) for item in done])
+        else:
+            self.journal.ended([(item, Outcome.COPIED, incomplete.get(item, "")) for item in done])
 
     def result(self, error: ExciseError | None = None) -> UnitResult:
         """Close the books: the audit record, the counts, the heads."""

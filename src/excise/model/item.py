@@ -67,7 +67,8 @@ class Whereabouts(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An item that a store is asked to look for or to remove: its id and the version (fingerprint, S06) that was seen."""
+    """An item that a store is asked to look for or to remove: its id and the version (fingerprint, S06) that was
+    seen."""
 
     id: str
     version: str
@@ -83,6 +84,10 @@ class Removal:
     detail: str = ""
 
 
+#: What a note of ``Fetched`` begins with where something of the item is not in the copy.
+INCOMPLETE = "incomplete: "
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """One item as its store gave it.
@@ -91,7 +96,9 @@ class Fetched:
     properties, and then ``properties`` is the record of all of them (JSON values) and ``headers`` says of each header
     field of the rebuilt message whether it is ``original`` or ``synthesised``. ``version`` is the fingerprint.
     ``flags``: ``seen``, ``answered``, ``flagged``, ``draft``, ``deleted``, ``forwarded``, and keywords.
-    ``attributes``: what this kind of store needs to put the item back exactly as it was (JSON values).
+    ``attributes``: what this kind of store needs to put the item back exactly as it was (JSON values). ``notes``: for
+    people; one that begins with ``INCOMPLETE`` says that something of the item is not in the copy, which is then
+    never removed.
     """
 
     id: str

@@ -21,7 +21,7 @@ from excise.criteria import Matcher
 from excise.mapi.item import MapiAttachment
 from excise.mapi.tags import NamedProperty, PidTagMessageSize
 from excise.mapi.to_mime import to_mime
-from excise.model.item import Deposit, Disposal, Fetched, Placed, Removal, Target, Whereabouts
+from excise.model.item import INCOMPLETE, Deposit, Disposal, Fetched, Placed, Removal, Target, Whereabouts
 from excise.model.message import MapiView, MessageView, Untestable
 from excise.store_api.errors import ItemDamaged, ItemNotFound, Unsupported
 from excise.store_api.protocols import (
@@ -43,7 +43,6 @@ KIND = "pst"
 NO_REMOVAL = "removing messages from PST files comes with a later release; search and copy work"
 NO_PUT = "putting messages into PST files comes with a later release; search and copy work"
 #: How a note begins that says what is missing in the copy of an item.
-INCOMPLETE = "incomplete: "
 
 
 class PstView(MapiView):
