@@ -32,12 +32,9 @@ def parse_addresses(raw: bytes) -> tuple[Address, ...]:
     An unquoted comma inside a name is put back where the piece before it is no address. Where the whole list was packed
     into an encoded word (some mailers do), it is unpacked first.
     """
-    found = tuple(_entries(_text(raw)))
-    if b"=?" in raw and not any("@" in entry.address for entry in found):
-        decoded = decode_header(raw)
-        if "@" in decoded:
-            return tuple(_entries(decoded))
-    return found
+    if b"=?" in raw and b"@" not in raw and "@" in (decoded := decode_header(raw)):
+        return tuple(_entries(decoded))
+    return tuple(_entries(_text(raw)))
 
 
 def _text(raw: bytes) -> str:
@@ -49,7 +46,7 @@ def _tokens(text: str) -> Iterator[str]:
     position, pieces = 0, _TOKENS[0]
     while match := pieces.match(text, position):
         piece = match[0]
-        if piece in ('"', "<", "["):
+        if piece in ('"', "<", "[") and pieces is _TOKENS[0]:
             # Never closed: from here on such a mark is a character like others.
             pieces = _TOKENS[1]
             if piece == "<":
@@ -62,19 +59,20 @@ def _entries(text: str) -> Iterator[Address]:
     words: list[str] = []
     comments: list[str] = []
     angle: str | None = None
-    depth = 0
+    depth = checked = 0
     for piece in _tokens(text):
         if piece in ("(", ")") or depth:
             depth = max(0, depth + (piece == "(") - (piece == ")"))
             comments.append(" " if piece in ("(", ")") else piece)
         elif piece in (",", ";"):
-            if angle is not None or "@" in "".join(words):
+            if angle is not None or any("@" in word for word in words[checked:]):
                 yield _address(words, comments, angle)
                 words, comments, angle = [], [], None
             elif words:
                 words.append(piece)
+            checked = len(words)
         elif piece == ":" and angle is None:
-            words = []
+            words, checked = [], 0
         elif piece[0] == "<" and len(piece) > 1:
             angle = piece
         else:
