@@ -1,0 +1,173 @@
+"""``excise demo``: the main job on bundled mail, with the very commands that a user types.
+
+Each step runs ``excise`` as a process of its own and is held against what was said of it; and because a tool should not
+be its own only witness, the messages of all mailboxes are compared, before and after, with Python's ``mailbox`` module.
+"""
+
+from __future__ import annotations
+
+import email.policy
+import email.utils
+import hashlib
+import mailbox
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from email.parser import BytesHeaderParser
+from pathlib import Path
+
+import click
+
+from excise.cli.screen import say
+from excise.core.errors import ExciseError, UsageError
+from excise.core.files import os_error
+
+_CRITERIA = ["--subject", "Salaries 2026 \N{EN DASH} confidential", "--attachment", "salaries.xlsx"]
+_MATCHES = 5
+
+
+class DemoFailedError(ExciseError):
+    """A step of the demo did not do what was said of it."""
+
+    exit_code = 1
+    error_id = "demo-failed"
+
+
+@click.command("demo")
+@click.option("--keep", type=click.Path(path_type=Path), metavar="DIR", help="Work in this new directory and leave it.")
+def command(keep: Path | None) -> None:
+    """Show the main job on four small mailboxes in a temporary directory: search, move, verify, prove, restore.
+
+    \b
+    EXIT STATUS
+      0 every step did what was said of it · 1 a step did not · 2 wrong usage
+    """
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="excise-demo-") as place:
+            _show(Path(place))
+        return
+    try:
+        keep.mkdir(mode=0o700)
+    except FileExistsError as error:
+        raise UsageError(f"{keep}: is there already", hint="Name a directory that does not exist yet.") from error
+    except OSError as error:
+        raise os_error(error, keep, "making the directory") from error
+    _show(keep.resolve())
+    say(f"The mailboxes and the case are in {keep}.")
+
+
+def _show(place: Path) -> None:
+    mail, search = place / "mail", ["search", "mail", *_CRITERIA]
+    _copy_mail(_bundled(), mail)
+    say(
+        "Human Resources sent a message to everybody by mistake. It lies in the mailboxes of Anna (an mbox), Ben (a\n"
+        "Maildir) and Carla (.eml files), each time in another encoding; Dora's mbox holds only mail that looks alike."
+    )
+    before = _messages(mail)
+    _step(place, "Look first. Nothing is changed.", search, f"{_MATCHES} matches in 3 of 4 mailboxes")
+    output = _step(
+        place,
+        "Move them: the plan is shown; each message is copied into evidence, read back by another reader and compared;\n"
+        "only then is it removed. At a terminal you would type the number of matches; a script states it.",
+        [
+            "move",
+            "mail",
+            *_CRITERIA,
+            "--case",
+            "case",
+            "--ticket",
+            "DEMO-1",
+            "--yes",
+            "--expect-matches",
+            str(_MATCHES),
+        ],
+        "Done.",
+    )
+    _compare(before, _messages(mail), gone=_MATCHES)
+    say(f"\nPython's own mailbox module agrees: {_MATCHES} messages are gone, all others the same, byte for byte.")
+    head = output.rpartition("Audit head: ")[2].split()[0]
+    check = ["verify", "case", "--expect-head", head]
+    _step(place, "Verify the case against the audit head that was printed.", check, " 0 do not hold, 0 are not proven")
+    _step(place, "The proof: the same search again finds nothing.", search, "0 matches in 0 of 4 mailboxes")
+    _step(place, "Undo: put them back where they were.", ["restore", "case", "--yes"], "Done.")
+    _step(place, "All are back.", search, f"{_MATCHES} matches in 3 of 4 mailboxes")
+    _compare(before, _messages(mail), gone=0)
+    say("\nPython's own mailbox module agrees: every message is there again, byte for byte, and none twice.")
+
+
+def _step(place: Path, text: str, arguments: list[str], expected: str) -> str:
+    """Say what comes, run the command as a user would, show what it says and return it, held against ``expected``."""
+    say(f"\n{text}")
+    say(click.style(f"$ excise {shlex.join(arguments)}", bold=True))
+    environment = os.environ | {"EXCISE_ACCESS_LOG": str(place / "access.jsonl"), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "excise", *arguments],
+        cwd=place,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    output = done.stdout.decode("utf-8", "replace")
+    say(output.rstrip("\n"))
+    if done.returncode or expected not in output:
+        raise DemoFailedError(
+            f"excise {arguments[0]}: expected exit status 0 and {expected!r}, found exit status {done.returncode}",
+            hint="This is a fault of Excise: please report it with this output.",
+        )
+    return output
+
+
+def _bundled() -> Path:
+    """The demo's mail: beside this file in an installed package, in fixtures/ in a checkout."""
+    here = Path(__file__).resolve()
+    places = [here.parent / "demo_mail", here.parents[3] / "fixtures" / "demo"]
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise DemoFailedError(
+            f"the demo's mail is missing; looked for {' and '.join(map(str, places))}", hint="Install Excise again."
+        )
+    return found
+
+
+def _copy_mail(source: Path, target: Path) -> None:
+    """Copy the mail, make whole Maildirs of those that lack ``new`` and ``tmp``, and date each file as its message."""
+    shutil.copytree(source, target)
+    for path in sorted(target.rglob("*")):
+        if path.name == "cur":
+            (path.parent / "new").mkdir()
+            (path.parent / "tmp").mkdir()
+        elif path.is_file() and (path.suffix == ".eml" or path.parent.name == "cur"):
+            with path.open("rb") as file:
+                sent = BytesHeaderParser(policy=email.policy.default).parse(file)["Date"]
+            moment = email.utils.parsedate_to_datetime(sent).timestamp()
+            os.utime(path, (moment, moment))
+            path.rename(path.with_name(path.name.replace(";2,", ":2,")))
+
+
+def _messages(root: Path) -> Counter[tuple[str, str]]:
+    """Every message below ``root``: (its mailbox, SHA-256 of its bytes), read without any of Excise's own readers."""
+    found: Counter[tuple[str, str]] = Counter()
+    for path in sorted(root.rglob("*")):
+        owner = path.relative_to(root).parts[0]
+        if path.suffix == ".mbox":
+            box = mailbox.mbox(path, create=False)
+            found.update((owner, hashlib.sha256(box.get_bytes(key, from_=True)).hexdigest()) for key in box.keys())  # noqa: SIM118
+            box.close()
+        elif path.suffix == ".eml" or path.parent.name in ("cur", "new"):
+            found[owner, hashlib.sha256(path.read_bytes()).hexdigest()] += 1
+    return found
+
+
+def _compare(before: Counter[tuple[str, str]], now: Counter[tuple[str, str]], *, gone: int) -> None:
+    missing, new = (before - now).total(), (now - before).total()
+    if missing != gone or new:
+        raise DemoFailedError(
+            f"Python's mailbox module finds {missing} messages missing and {new} new ones, expected {gone} and 0",
+            hint="This is a fault of Excise: please report it.",
+        )
