@@ -298,7 +298,7 @@ class UnitRun:
             for match in search_mailbox(mailbox, criteria, Searched(), self.channel)
             if isinstance(match, Match)
         }
-        # A twin that was delivered meanwhile may have taken a removed item's id (ids count equal messages): the store knows.
+        # A twin that was delivered meanwhile may have a removed item's id (ids count equal messages): the store knows.
         again = [self.target(item) for item in self.matches if self.target(item).id in removed & found]
         where = mailbox.look(again) if again and self.unit.disposal == Disposal.HARD else {}
         here = [target.id for target in again if where.get(target.id, Whereabouts.ABSENT) is not Whereabouts.ABSENT]

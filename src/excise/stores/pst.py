@@ -42,7 +42,6 @@ from excise.stores.pst_tree import PstFolder, PstNode, PstTree
 KIND = "pst"
 NO_REMOVAL = "removing messages from PST files comes with a later release; search and copy work"
 NO_PUT = "putting messages into PST files comes with a later release; search and copy work"
-#: How a note begins that says what is missing in the copy of an item.
 
 
 class PstView(MapiView):
