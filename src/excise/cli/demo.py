@@ -71,8 +71,8 @@ def _show(place: Path) -> None:
     _step(place, "Look first. Nothing is changed.", search, f"{_MATCHES} matches in 3 of 4 mailboxes")
     output = _step(
         place,
-        "Move them: the plan is shown; each message is copied into evidence, read back by another reader and compared;\n"
-        "only then is it removed. At a terminal you would type the number of matches; a script states it.",
+        "Move them: the plan is shown; each message is copied into evidence, read back by another reader and\n"
+        "compared; only then is it removed. At a terminal you would type the number of matches; a script states it.",
         [
             "move",
             "mail",

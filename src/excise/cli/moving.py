@@ -20,12 +20,15 @@ def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = F
     """Make a case and its plan, and unless ``only_plan``, run it once it is confirmed; the exit status."""
     from excise import api
     from excise.api.work import check_expected
+    from excise.engine.planner import resolve_disposal
 
     given = Given(options)
     order = given.order(action)
     order.criteria.require_for("move" if action.removes else "copy")
     scope = given.scope()
     check_expected(scope, order.expect_mailboxes)
+    for info in scope.mailboxes:
+        resolve_disposal(order, info)  # refused before a case is made
     with (
         working(options, len(scope.mailboxes) * (1 if only_plan else 2)) as setting,
         api.new_case(options["case_dir"], order.sources, given.authorisation(), setting) as work,
@@ -38,6 +41,8 @@ def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = F
             work.save_head()
         report_plan(options, plan)
         if only_plan:
+            if options["as_json"]:
+                put_json({"summary": _plan_json(plan)})
             return plan_status(plan)
         if action.removes and plan.removable:
             confirm(options, work, plan)
