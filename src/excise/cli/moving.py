@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from excise.cli.options import Given
-from excise.cli.screen import put_json, result_json, show_plan, show_result, tell, working
+from excise.cli.screen import put_json, result_json, show_mailboxes, show_plan, show_result, tell, working
 from excise.core.errors import ConfirmationMissing, worst_status
 
 if TYPE_CHECKING:
@@ -71,9 +71,11 @@ def report_plan(options: dict[str, Any], plan: Plan) -> None:
                 "matched": match["matched"],
             }
         )
-    put_json(
-        {"plan": plan.number, "plan_sha256": plan.sha256, "matches": plan.matches, "totals": plan.header["totals"]}
-    )
+    put_json({"plan": _plan_json(plan)})
+
+
+def _plan_json(plan: Plan) -> dict[str, Any]:
+    return {"plan": plan.number, "plan_sha256": plan.sha256, "matches": plan.matches, **plan.header["totals"]}
 
 
 def plan_status(plan: Plan) -> int:
@@ -122,6 +124,8 @@ def finish(options: dict[str, Any], work: Work, result: RunResult) -> int:
     if options["as_json"]:
         put_json(result_json(result))
     else:
+        if options.get("verbose"):
+            show_mailboxes(result.plan, work.case)
         show_result(result, work.case)
     if result.interrupted:
         tell(f"excise: interrupted; to go on: excise resume {work.case.root}")

@@ -63,6 +63,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
                 totals["not_searched"] += 1
                 continue
             _add(totals, searched.counts)
+            if options["verbose"]:
+                tell(f"{shown(name)}: {searched.counts.tally.seen:,} messages, {searched.counts.matches:,} matches")
             for found in searched.found:
                 if isinstance(found, Match):
                     rows.append(_row(name, found.envelope))
