@@ -151,6 +151,18 @@ def _note(unit: Any) -> str:
     return "; ".join(notes)
 
 
+def show_mailboxes(plan: Plan, case: Any) -> None:
+    """What became of the items of each mailbox."""
+    from excise.engine.run import unit_counts
+
+    rows = []
+    for unit, counts in unit_counts(case, plan):
+        parts = [f"{count:,} {what}" for what, count in sorted(counts.items())] + [unit.refused] * bool(unit.refused)
+        stand = f"not searched: {shown(unit.not_searched, 100)}" if unit.not_searched else "; ".join(parts)
+        rows.append((shown(unit.name, 60), f"{unit.matches:,}", stand))
+    say(table(rows, ("mailbox", "items", "stand")))
+
+
 def show_result(result: RunResult, case: Any) -> None:
     """How a run ended; the last line states the worst."""
     say(table([(outcome, f"{count:,}") for outcome, count in sorted(result.outcomes.items())], ("outcome", "items")))

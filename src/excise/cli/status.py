@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import click
 
-from excise.cli.screen import put_json, say, table
-from excise.core.text import shown
+from excise.cli.screen import put_json, say, show_mailboxes
 
 
 @click.command("status")
@@ -25,7 +22,7 @@ def command(case_dir: Path, as_json: bool) -> None:
     from excise.case.bag import is_sealed
     from excise.case.layout import Case
     from excise.case.plan import read_plan
-    from excise.engine.run import unit_status
+    from excise.engine.run import unit_counts
 
     case = Case(case_dir)
     numbers = case.plan_numbers()
@@ -34,13 +31,8 @@ def command(case_dir: Path, as_json: bool) -> None:
     for number in numbers:
         plan = read_plan(case, number)
         stands = "run to its end, bag sealed" if is_sealed(case.bag_dir(number)) else "not run to its end"
-        rows = []
-        for unit in plan.units:
-            _, items = unit_status(case, plan, unit)
-            counts = Counter(str(item.outcome or item.state) for item in items.values())
-            rows.append((unit, counts))
         if as_json:
-            for unit, counts in rows:
+            for unit, counts in unit_counts(case, plan):
                 put_json(
                     {
                         "plan": number,
@@ -55,12 +47,4 @@ def command(case_dir: Path, as_json: bool) -> None:
             put_json({"summary": {"plan": number, "plan_sha256": plan.sha256, "action": plan.action, "stands": stands}})
             continue
         say(f"Plan {number}: {plan.action.value}, {plan.matches:,} items, {stands}; hash {plan.sha256}")
-        shown_rows = [(shown(u.name, 60), f"{u.matches:,}", _stand(u, counts)) for u, counts in rows]
-        say(table(shown_rows, ("mailbox", "items", "stand")))
-
-
-def _stand(unit: Any, counts: Counter[str]) -> str:
-    if unit.not_searched:
-        return f"not searched: {shown(unit.not_searched, 100)}"
-    parts = [f"{count:,} {what}" for what, count in sorted(counts.items())]
-    return "; ".join(parts + ([unit.refused] if unit.refused else []))
+        show_mailboxes(plan, case)

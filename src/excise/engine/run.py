@@ -160,6 +160,15 @@ def unit_status(case: Case, plan: Plan, unit: UnitPlan) -> tuple[list[dict[str, 
     return matches, replay(read_chain(path).records, [match["item"] for match in matches], str(path))
 
 
+def unit_counts(case: Case, plan: Plan) -> list[tuple[UnitPlan, Counter[str]]]:
+    """Each unit of a plan with its items counted by outcome, or by state where they have none yet."""
+    counts = []
+    for unit in plan.units:
+        _, items = unit_status(case, plan, unit)
+        counts.append((unit, Counter(str(item.outcome or item.state) for item in items.values())))
+    return counts
+
+
 def _count(case: Case, plan: Plan, result: RunResult) -> None:
     for unit in plan.units:
         if unit.matches:
