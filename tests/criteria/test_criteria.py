@@ -322,6 +322,7 @@ WRONG: list[dict[str, Any]] = [
     {"from": ["nobody"]},
     {"from": ["a@b@c"]},
     {"header": ["no equals sign"]},
+    {"subject_regex": ["lone \udc80 surrogate"]},
     {"header": ["b\xe4d=x"]},
     {"subject": ["abc"], "with_replies": True},
     {"subject": ["abc"], "any": "yes"},
@@ -463,6 +464,7 @@ BAD_CANONICAL: list[object] = [
     {"format": 1, "any_of": [{"all_of": [{"any_of": [{"kind": "everything"}]}]}]},
     {"format": 1, "any_of": [{"all_of": [{"any_of": [{"kind": "subject", "text": "a", "extra": 1}]}]}]},
     {"format": 1, "any_of": [{"all_of": [{"any_of": [{"kind": "larger", "size": "1"}]}]}]},
+    {"format": 1, "any_of": [{"all_of": [{"any_of": [{"kind": "attachment-sha256", "text": "1"}]}]}]},
 ]
 
 

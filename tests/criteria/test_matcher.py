@@ -130,6 +130,20 @@ def test_s09_patterns_run_on_the_decoded_subject() -> None:
     assert matcher(subject_regex=["^full width$"]).test(MimeView(raw)).matched
 
 
+def test_s27_lone_surrogates_do_no_harm() -> None:
+    raw = b"Subject: =?utf-7?Q?+2AA-invoice?=\nContent-Type: a/b; name*=utf-7''%2B2AA-x.exe\n\n"
+    assert "\ud800" in (MimeView(raw).subject or "")
+    assert matcher(subject_regex=["invoice"]).test(MimeView(raw)).matched
+    assert matcher(attachment=["*x.exe"]).test(MimeView(raw)).matched
+    found = MapiView(MapiItem(bag({0x0037001F: "a \ud800 invoice"})))
+    assert matcher(subject_regex=["invoice"]).test(found).matched
+
+
+def test_wildcards_by_the_thousand() -> None:
+    names = [f"*invoice number {n}.exe" for n in range(3000)]
+    assert matcher(attachment=names).test(view_of(mail(attachment="my invoice number 2999.exe"))).matched
+
+
 def test_s10_names_and_digests_inside_attached_messages() -> None:
     outer = mail("forwarded", attachment=None)
     outer.add_attachment(mail())

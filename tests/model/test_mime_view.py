@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import struct
 import time
 import zipfile
 from datetime import UTC, datetime
@@ -366,3 +367,34 @@ def test_s27_no_mutation_raises(seed: bytes, edits: list[tuple[int, bytes]]) -> 
     view = MimeView(bytes(data))
     envelope(view)
     list(view.problems()), list(view.texts()), list(view.links()), view.header("to"), view.recipients
+
+
+def tnef_attribute(level: int, attribute: int, data: bytes) -> bytes:
+    """[MS-OXTNEF] 2.1.3: level, id, length, data, and the sum of the data."""
+    return struct.pack("<BII", level, attribute, len(data)) + data + struct.pack("<H", sum(data) & 0xFFFF)
+
+
+def winmail(*files: tuple[str, bytes]) -> bytes:
+    """A TNEF stream with a subject and attachments."""
+    stream = struct.pack("<IH", 0x223E9F78, 1) + tnef_attribute(1, 0x00089006, struct.pack("<I", 0x10000))
+    stream += tnef_attribute(1, 0x00018004, b"inside\0")
+    for name, data in files:
+        stream += tnef_attribute(2, 0x00069002, struct.pack("<HIHHI", 1, 0, 0, 0, 0))
+        stream += tnef_attribute(2, 0x00018010, name.encode("cp1252") + b"\0") + tnef_attribute(2, 0x0006800F, data)
+    return stream
+
+
+def test_s10_attachments_in_winmail_dat() -> None:
+    forwarded = message((PAYLOAD, "inner.exe")).as_bytes()
+    view = view_of(message((winmail(("evil.exe", PAYLOAD), ("fw.eml", forwarded)), "winmail.dat")))
+    found = {a.name: (a.path, a.sha256()) for a in view.attachments()}
+    assert found["evil.exe"] == (("winmail.dat",), DIGEST)
+    assert found["inner.exe"] == (("winmail.dat", "fw.eml"), DIGEST)
+    assert list(view.problems()) == []
+    assert [row["name"] for row in envelope(view)["attachments"]] == ["winmail.dat", "evil.exe", "fw.eml"]
+
+
+def test_s11_a_winmail_dat_that_is_cut_is_said() -> None:
+    data = winmail(("evil.exe", PAYLOAD))
+    view = view_of(message((data[:-4], "winmail.dat")))
+    assert kinds_and_reasons(view).keys() >= {"attachment", "attachment-sha256"}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, NamedTuple, TypeAlias
 
+from excise.core.errors import UsageError
 from excise.core.text import normalise, strip_invisible
 from excise.criteria.limits import has_wildcards
 from excise.criteria.rule import Clause
@@ -84,7 +85,12 @@ def compile_clause(clause: Clause) -> tuple[Test, ...]:
 def readable(text: str) -> str:
     """The form of a subject that a pattern runs on: NFKC, invisible marks dropped, white space collapsed, case kept."""
     text = strip_invisible(unicodedata.normalize("NFKC", strip_invisible(text)))
-    return " ".join(text.replace("\0", " ").split())
+    return " ".join(_without_surrogates(text).replace("\0", " ").split())
+
+
+def _without_surrogates(text: str) -> str:
+    """RE2 takes no lone surrogates; MAPI strings and UTF-7 may hold them."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def matches_subject(terms: Iterable[Term]) -> Callable[[str], bool]:
@@ -123,14 +129,19 @@ def _names(patterns: Iterable[str]) -> Callable[[str], bool]:
         "".join({"*": ".*", "?": "."}.get(char, re.escape(char)) for char in pattern) for pattern in wild
     )
     compiled = compile_wildcards(alternatives)
-    return lambda name: name in whole or compiled.fullmatch(name) is not None
+    return lambda name: name in whole or compiled.fullmatch(_without_surrogates(name)) is not None
 
 
 def compile_wildcards(alternatives: str) -> Any:
-    """RE2 over the given alternatives, ``.`` standing for any character."""
+    """RE2 over the given alternatives, ``.`` standing for any character; more than it can hold is a ``UsageError``."""
     import re2
 
-    return re2.compile(f"(?s:{alternatives})")
+    options = re2.Options()
+    options.max_mem, options.log_errors = 64 << 20, False
+    try:
+        return re2.compile(f"(?s:{alternatives})", options)
+    except re2.error as error:
+        raise UsageError("there are too many names with wildcards", hint="Search for fewer of them at once.") from error
 
 
 def _attachment(terms: list[Term]) -> Run:

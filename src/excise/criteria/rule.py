@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from excise.core.digests import canonical_json, json_sha256
-from excise.core.errors import DamagedInput, Refused
+from excise.core.errors import DamagedInput, Refused, UsageError
 from excise.core.text import shown
 from excise.criteria.terms import ATTACHMENT_KINDS, DATE_KINDS, NARROWING, SUBJECT_KINDS, Term, folder_key
 
@@ -108,6 +108,8 @@ class Criteria(BaseModel):
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             raise DamagedInput(f"criteria cannot be read at {shown(where, 200)}: {shown(first['msg'], 200)}") from error
+        except UsageError as error:
+            raise DamagedInput(f"criteria cannot be read: {error.message}") from error
         except RecursionError as error:
             raise DamagedInput("criteria are nested too deeply") from error
 

@@ -51,9 +51,9 @@ class Part:
         """Every reading of its file name, the best first (S10)."""
         found: list[str] = []
         for raw in self.headers.raw(b"content-disposition"):
-            found += parse_field(raw).names("filename")
+            found += parse_field(raw).names("filename", "name")
         for raw in self.headers.raw(b"content-type"):
-            found += parse_field(raw).names("name")
+            found += parse_field(raw).names("name", "filename")
         return distinct_names(found)
 
     @cached_property

@@ -31,18 +31,19 @@ class Field(NamedTuple):
                 return _unescape(value)
         return next((text for key, text in _extended(self.parameters) if key == name), None)
 
-    def names(self, name: str) -> Iterator[str]:
-        """Every reading of the parameter ``name``, the best first."""
-        for key, text in _extended(self.parameters):
-            if key == name:
-                yield text
-        for key, value in self.parameters:
-            if key == name:
-                plain = _unescape(value)
-                yield decode_header(plain.encode("latin-1"))
-                # Senders that know no escapes write C:\file.txt; and the undecoded form is what some tools record.
-                yield decode_header(value.encode("latin-1"))
-                yield plain
+    def names(self, *parameters: str) -> Iterator[str]:
+        """Every reading of these parameters, the best first; mailers mix up ``name`` and ``filename``."""
+        for parameter in parameters:
+            for key, text in _extended(self.parameters):
+                if key == parameter:
+                    yield text
+            for key, value in self.parameters:
+                if key == parameter:
+                    plain = _unescape(value)
+                    yield decode_header(plain.encode("latin-1"))
+                    # Senders that know no escapes write C:\file.txt; and the undecoded form is what some tools record.
+                    yield decode_header(value.encode("latin-1"))
+                    yield plain
 
 
 def parse_field(raw: bytes | None) -> Field:
