@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from excise.case.bag import is_sealed, seal, validate
+from excise.case.bag import is_sealed, seal, tag_manifest_sha256, validate
 from excise.case.chain import ChainedLog, read_chain
 from excise.case.layout import Case
 from excise.case.parts import ITEMS as ITEM_LINES
@@ -79,7 +79,7 @@ def execute(
 
     ``finish``: items that are still open at the end are recorded as failed, so that the bag can be sealed.
     """
-    if is_sealed(case.bag_dir(plan.number)):
+    if _has(audit, "run-finished", plan):
         raise UsageError(
             f"{case.root}: plan {plan.number} has been run to its end", hint=f"See: excise status {case.root}"
         )
@@ -88,18 +88,23 @@ def execute(
             f"{case.root}: plan {plan.number} has not been confirmed",
             hint=f"Look at it, then: excise run {case.root} --confirm {plan.sha256[:12]}",
         )
-    begun = any(r["type"] == "run-started" and r["plan"] == plan.number for r in audit.records)
+    begun = _has(audit, "run-started", plan)
     if not begun and plan.action is not Action.RESTORE:
         check_space(case, plan)
     audit.append({"type": "run-resumed" if begun else "run-started", "plan": plan.number, "plan_sha256": plan.sha256})
     announce(audit.head)
     result = RunResult(plan)
-    _run_units(case, plan, audit, result, jobs, progress, stop)
-    if finish and not result.interrupted:
-        _give_up(case, plan)
+    sealed = is_sealed(case.bag_dir(plan.number))
+    if not sealed:
+        _run_units(case, plan, audit, result, jobs, progress, stop)
+        if finish and not result.interrupted:
+            _give_up(case, plan)
     _count(case, plan, result)
     if not result.open_items and not result.interrupted:
-        _seal(case, plan, audit, result)
+        if not sealed:
+            _seal(case, plan)
+        _record_seal(case, plan, audit)
+        result.sealed = True
     result.exit_code = _exit_code(plan, result)
     end = "run-finished" if result.sealed else "run-stopped"
     result.head = audit.append(
@@ -107,6 +112,11 @@ def execute(
     )
     write_durably(case.head_path, f"{result.head}\n".encode())
     return result
+
+
+def _has(audit: ChainedLog, kind: str, plan: Plan) -> bool:
+    """True where the audit log has a record of that kind about ``plan``."""
+    return any(record["type"] == kind and record.get("plan") == plan.number for record in audit.records)
 
 
 def _run_units(
@@ -203,7 +213,7 @@ def _exit_code(plan: Plan, result: RunResult) -> int:
 # Sealing
 
 
-def _seal(case: Case, plan: Plan, audit: ChainedLog, result: RunResult) -> None:
+def _seal(case: Case, plan: Plan) -> None:
     bag = case.bag_dir(plan.number)
     records = case.make(bag / "data" / "records")
     try:
@@ -214,7 +224,7 @@ def _seal(case: Case, plan: Plan, audit: ChainedLog, result: RunResult) -> None:
         write_durably(records / "outcome.csv", csv_bytes(OUTCOME, _outcome_rows(case, plan)))
         write_durably(records / "items.csv", csv_bytes(ITEMS, _item_rows(case, plan)))
         _copy_records(case, plan, records)
-        sealed = seal(
+        seal(
             bag,
             {
                 "External-Identifier": case.id,
@@ -224,9 +234,15 @@ def _seal(case: Case, plan: Plan, audit: ChainedLog, result: RunResult) -> None:
         )
     except OSError as error:
         raise os_error(error, bag, "sealing the bag") from error
+
+
+def _record_seal(case: Case, plan: Plan, audit: ChainedLog) -> None:
+    """Have BagIt's validator read the sealed bag, and bind it into the audit log, if an earlier process did not."""
+    bag = case.bag_dir(plan.number)
     validate(bag)
-    audit.append({"type": "bag-sealed", "plan": plan.number, "bag": bag.name, "tagmanifest_sha256": sealed})
-    result.sealed = True
+    if not _has(audit, "bag-sealed", plan):
+        digest = tag_manifest_sha256(bag)
+        audit.append({"type": "bag-sealed", "plan": plan.number, "bag": bag.name, "tagmanifest_sha256": digest})
 
 
 def _copy_records(case: Case, plan: Plan, records: Path) -> None:

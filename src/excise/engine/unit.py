@@ -316,6 +316,8 @@ class UnitRun:
     def run(self) -> None:
         """All steps."""
         removing = self.plan.action.removes and not self.unit.refused
+        if self._is_done(removing):
+            return
         mailbox = registry.store(self.unit.kind).open(self.unit.locator, writable=removing)
         try:
             self.check_identity(mailbox)
@@ -333,6 +335,11 @@ class UnitRun:
                 self._end_without_removal()
         finally:
             mailbox.close()
+
+    def _is_done(self, removing: bool) -> bool:
+        """True where an earlier process came to this unit's end."""
+        open_items = [item for item in self.journal.status.values() if item.state is not State.ENDED]
+        return not open_items and (not removing or any(note["type"] == "proved" for note in self.journal.records))
 
     def _incomplete(self) -> dict[int, str]:
         """Items of which the store could not give everything, and why: never removed, never called whole (S13)."""
