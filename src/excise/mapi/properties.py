@@ -128,6 +128,13 @@ def join_multiple(pieces: list[bytes]) -> bytes:
     return struct.pack(f"<I{len(pieces)}I", len(pieces), *offsets) + b"".join(pieces)
 
 
+def without_terminator(raw: bytes, single: int) -> bytes:
+    """A string value that other formats store as a C string, in the form of a bag; any other value as it is."""
+    if single == PropertyType.String and raw.endswith(b"\0\0") and len(raw) % 2 == 0:
+        return raw[:-2]
+    return raw[:-1] if single == PropertyType.String8 and raw.endswith(b"\0") else raw
+
+
 def decode_string8(raw: bytes, code_page: int) -> str:
     """Text of a String8 value; bytes that do not fit the code page are a ValueError."""
     raw = raw.rstrip(b"\0") if code_page not in (1200, 1201, 12000, 12001) else raw
