@@ -20,7 +20,7 @@ from excise.model.item import Action
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Copy matching messages into evidence in a new case; the sources stay as they are.
 
-    \\b
+    \b
     EXIT STATUS
       0 all was copied · 2 wrong usage · 3 refused by a safety rule
       5 evidence does not verify · 6 a mailbox could not be opened · 7 damaged input

@@ -33,7 +33,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     The plan is shown first. At a terminal it asks for the number of matches to be typed; without one it stops after the
     plan (status 4) unless --yes --expect-matches N is given and N is right. excise run executes the plan later.
 
-    \\b
+    \b
     EXIT STATUS
       0 all was removed · 2 wrong usage · 3 refused by a safety rule
       4 not confirmed, nothing was removed · 5 evidence does not verify

@@ -31,7 +31,7 @@ from excise.model.item import Action
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Move with the disposal hard: as far as the store allows, no copy stays at the source. Evidence is kept.
 
-    \\b
+    \b
     EXIT STATUS
       0 all was removed · 2 wrong usage · 3 refused by a safety rule
       4 not confirmed or approved, nothing was removed · 5 evidence does not verify
