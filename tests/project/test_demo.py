@@ -1,0 +1,83 @@
+"""The demo, its mail and the profiles do what README says of them."""
+
+from __future__ import annotations
+
+import filecmp
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from excise.cli import demo
+from excise.criteria import Criteria
+from project.checkout import ROOT, excise
+
+DEMO = ROOT / "fixtures" / "demo"
+PROFILES = sorted((ROOT / "profiles").glob("*.toml"))
+
+
+def _files(root: Path) -> list[str]:
+    return sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+
+
+def test_fixtures_are_what_their_script_makes(tmp_path: Path) -> None:
+    make: Callable[[Path], None] = runpy.run_path(str(ROOT / "fixtures" / "make_fixtures.py"))["make"]
+    make(tmp_path / "demo")
+    names = _files(DEMO)
+    assert names == _files(tmp_path / "demo")
+    assert filecmp.cmpfiles(DEMO, tmp_path / "demo", names, shallow=False) == (names, [], [])
+
+
+def test_demo_shows_the_main_job_and_leaves_it_where_asked(tmp_path: Path) -> None:
+    done = excise("demo", "--keep", "kept", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    for line in ("$ excise search", "$ excise move", "$ excise verify", "$ excise restore", "and none twice."):
+        assert line in done.stdout
+    assert "5 matches in 3 of 4 mailboxes searched, 39 messages" in done.stdout
+    assert (tmp_path / "kept" / "case" / "case.json").is_file()
+    assert not (tmp_path / ".state").exists(), "the demo wrote to the user's own access log"
+    again = excise("demo", "--keep", "kept", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "is there already" in again.stdout
+
+
+def test_demo_fails_when_a_command_does_other_than_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "_MATCHES", 6)
+    with pytest.raises(demo.DemoFailedError, match="search: expected exit status 0 and '6 matches"):
+        demo._show(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"), [("lose", "1 messages missing and 0 new"), ("alter", "1 messages missing and 1 new")]
+)
+def test_demo_fails_when_another_message_is_touched(tmp_path: Path, change: str, found: str) -> None:
+    demo._copy_mail(DEMO, tmp_path / "mail")
+    before = demo._messages(tmp_path / "mail")
+    assert before.total() == 39
+    victim = tmp_path / "mail" / "carla" / "001.eml"
+    victim.unlink() if change == "lose" else victim.write_bytes(victim.read_bytes() + b"x")
+    with pytest.raises(demo.DemoFailedError, match=found):
+        demo._compare(before, demo._messages(tmp_path / "mail"), gone=0)
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.stem)
+def test_profile_is_accepted_by_the_command_it_is_for(profile: Path, tmp_path: Path) -> None:
+    from excise.api.profile import read_profile
+
+    read = read_profile(str(profile))
+    criteria = Criteria.from_toml(read.criteria or {}, where=profile.name)
+    criteria.require_for(read.values["action"])
+    demo._copy_mail(DEMO, tmp_path / "mail")
+    expect = ["--expect-mailboxes", "4"]
+    searched = excise("search", "mail", "--profile", str(profile), *expect, cwd=tmp_path)
+    assert searched.returncode == 0, searched.stdout
+    action = read.values["action"]
+    planned = excise("plan", action, "mail", "--profile", str(profile), *expect, "--case", "case", cwd=tmp_path)
+    assert planned.returncode == 0, planned.stdout
+    matches = {"purge-a-message": 5, "remove-a-worm": 0, "export-for-court": 0}[profile.stem]
+    assert f"{matches} matches in" in planned.stdout
+    other = "copy" if action != "copy" else "move"
+    refused = excise(other, "mail", "--profile", str(profile), *expect, "--case", "case-2", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert f"the profile is for {action}" in refused.stdout
