@@ -195,7 +195,9 @@ class RestoreRun:
         if (found["sha256"], found["version"]) != (line["sha256"], line["version"]):
             raise DoesNotVerify(f"{part}: {line['evidence']}: not the item that was removed, by its hash")
         delivered = datetime.fromisoformat(found["delivered"]) if found["delivered"] else None
-        return Deposit(content, found["folder"], frozenset(found["flags"]), delivered, found["attributes"])
+        # Where a mailbox has no folders, all goes into it: the folder stays on record in the evidence.
+        folder = found["folder"] if registry.store(self.unit.kind).capabilities.has_folders else ""
+        return Deposit(content, folder, frozenset(found["flags"]), delivered, found["attributes"])
 
     def run(self) -> None:
         """Put back what is not there."""

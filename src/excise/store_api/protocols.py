@@ -44,8 +44,9 @@ class Capabilities:
     """What a kind of store can do, as data.
 
     ``rewrites``: a removal replaces the mailbox's file, so that its identity is another one afterwards.
-    ``local_files``: work may be spread over processes. ``removal_refused_because``: why ``disposals`` is empty, for
-    the user.
+    ``has_folders``:
+    False where a mailbox is one folder, called ``""``. ``local_files``: work may be spread over processes.
+    ``removal_refused_because``: why ``disposals`` is empty, for the user.
     """
 
     kind: str
@@ -54,6 +55,7 @@ class Capabilities:
     reports_holds: bool = False
     local_files: bool = True
     rewrites: bool = False
+    has_folders: bool = True
     removal_refused_because: str = ""
 
     @property

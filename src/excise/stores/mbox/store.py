@@ -26,7 +26,7 @@ class MboxStore:
     @property
     def capabilities(self) -> Capabilities:
         """An mbox has no trash; what is removed is gone."""
-        return Capabilities(KIND, disposals=frozenset({Disposal.HARD}), can_put=True, rewrites=True)
+        return Capabilities(KIND, disposals=frozenset({Disposal.HARD}), can_put=True, rewrites=True, has_folders=False)
 
     def claims(self, path: Path, head: bytes) -> bool:
         """True where the file surely is an mbox, compressed or not (S03); never for locks and our own private files."""
