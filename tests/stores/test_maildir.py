@@ -6,9 +6,13 @@ import bz2
 import gzip
 import lzma
 import os
+import re
 import resource
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime
@@ -24,7 +28,9 @@ from excise.model.item import Deposit, Disposal, Fetched, Outcome, Target, Where
 from excise.store_api.errors import ItemDamaged, ItemNotFound
 from excise.store_api.protocols import Tally, Unreadable
 from excise.stores.compressed import expand
+from excise.stores.directory import read_file
 from excise.stores.maildir import MaildirStore
+from excise.stores.maildir_folder import MaildirFolder
 from excise.stores.maildir_names import MessageName, folder_parts, folder_path, is_base, read_keywords
 
 STORE = MaildirStore()
@@ -207,6 +213,15 @@ class TestCompressed:
         assert placed.id == found.id
         assert (root / "cur" / f"1.a,S={len(content)}:2,S").read_bytes() == packed
 
+    def test_s07_a_packed_message_that_looks_like_plain_text_is_expanded_before_it_is_judged(self, root: Path) -> None:
+        stored = gzip.compress(b"X-First: 1\n" + mail("stored"), compresslevel=0)
+        assert b"\n\n" in stored[:8192]
+        (root / "cur" / "1.a:2,S").write_bytes(stored)
+        readable = [one for one in scan(root, matcher("stored"))[0] if matcher("stored").test(one.view).matched]
+        assert [one.view.subject for one in readable] == ["stored"]
+        (root / "cur" / "2.b:2,S").write_bytes(b"\x28\xb5\x2f\xfd\nSubject: other\n\n")
+        assert [bad.id for bad in scan(root, matcher("stored"))[1]] == ["./2.b"]
+
     def test_an_original_that_is_another_message_is_not_put_back(self, root: Path) -> None:
         forged = {"form": "gzip", "original": "H4sIAAAAAAAAAwMAAAAAAAAAAAA="}
         [placed] = put(root, Deposit(mail("true"), "INBOX", attributes=forged))
@@ -326,6 +341,26 @@ class TestRenamesMeanwhile:
             stop.set()
             thread.join()
         assert not failures
+
+    def test_s07_a_file_that_a_listing_missed_is_found_by_the_next(self, root: Path) -> None:
+        """The kernel may show a file that is renamed meanwhile under neither name; here the first listing lacks one."""
+
+        class Missing(MaildirFolder):
+            lacking = 1
+
+            def _list_once(self):
+                found = super()._list_once()
+                if self.lacking:
+                    self.lacking -= 1
+                    found.popitem()
+                return found
+
+        for number in range(5):
+            (root / "cur" / f"{number}.x:2,S").write_bytes(mail(f"number {number}"))
+        fd = os.open(root, os.O_RDONLY)
+        with Missing((), fd) as folder:
+            assert len(folder.entries()) == 5
+        os.close(fd)
 
     def test_s18_messages_are_removed_while_another_program_changes_flags(self, root: Path) -> None:
         for number in range(200):
@@ -484,11 +519,13 @@ class TestNeighbours:
         [left] = [path for path in (root / "tmp").iterdir() if path.name != "1.other"]
         alive = root / "tmp" / left.name.replace(str(child), str(os.getppid()))
         alive.write_bytes(b"half a message")
+        foreign = root / "tmp" / left.name.replace(left.name[-19:-11], "0badcafe")
+        foreign.write_bytes(b"half a message")
         mailbox = STORE.open(f"maildir:{root}", writable=True)
         assert len(mailbox.recover()) == 1
         assert mailbox.recover() == []
         mailbox.close()
-        assert {path.name for path in (root / "tmp").iterdir()} == {"1.other", alive.name}
+        assert {path.name for path in (root / "tmp").iterdir()} == {"1.other", alive.name, foreign.name}
 
     def test_a_write_that_fails_is_an_outcome_and_leaves_nothing(self, root: Path) -> None:
         large = Deposit(mail("large", "A line.\n" * 20_000), "INBOX")
@@ -502,6 +539,62 @@ class TestNeighbours:
         assert os.waitpid(child, 0)[1] == 0
         assert sorted(path.read_bytes() for path in (root / "cur").iterdir()) == [mail("small"), mail("small too")]
         assert not list((root / "tmp").iterdir())
+
+
+def test_a_file_that_grows_while_it_is_read_is_damaged() -> None:
+    """Files in /proc say that they are empty and are not: they have grown by the time they are read."""
+    fd = os.open("/proc/self", os.O_RDONLY)
+    try:
+        with pytest.raises(ItemDamaged, match="changed while it was read"):
+            read_file("status", fd)
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+@pytest.mark.parametrize("action", ["hard", "trash", "put"])
+def test_s19_names_and_files_are_flushed_before_anything_depends_on_them(root: Path, action: str) -> None:
+    """What a removal and an addition ask of the kernel, in order."""
+    if action != "put":
+        for number in range(3):
+            (root / "cur" / f"{number}.x:2,S").write_bytes(mail(f"number {number}"))
+    make(root / ".Trash")
+    script = (
+        "import sys; sys.path.insert(0, 'tests/stores'); from pathlib import Path\n"
+        "import test_maildir as t; from excise.model.item import *\n"
+        f"root = Path({str(root)!r}); chosen = t.targets(root)\n"
+        f"action = {action!r}\n"
+        "if action == 'put': t.put(root, Deposit(t.mail('new'), 'INBOX'))\n"
+        "else: t.remove(root, chosen, Disposal(action))\n"
+        "print('answered', flush=True)"
+    )
+    log = root.parent / "trace"
+    calls = "trace=linkat,unlinkat,fsync,openat,close,dup,write"
+    project = Path(__file__).parents[2]
+    command = ["strace", "-y", "-e", calls, "-o", str(log), sys.executable, "-c", script]
+    environment = {**os.environ, "PYTHONPATH": str(project / "src")}
+    subprocess.run(command, check=True, cwd=project, env=environment, stdout=subprocess.DEVNULL)
+    lines = log.read_text().splitlines()
+    at = [n for n, line in enumerate(lines) if re.match(r"(linkat|unlinkat)\(.*(/cur>|/tmp>)", line)]
+    flushed = [(n, re.search(r"<(.*)>", line)[1]) for n, line in enumerate(lines) if line.startswith("fsync(")]
+    answered = next(n for n, line in enumerate(lines) if "answered" in line)
+
+    def is_flushed(place: Path, after: int, before: int) -> bool:
+        return any(after < n < before and Path(path) == place for n, path in flushed)
+
+    unlinks = [n for n in at if lines[n].startswith("unlinkat")]
+    links = [n for n in at if lines[n].startswith("linkat")]
+    assert at
+    if action != "put":
+        assert len(unlinks) == 3
+        assert is_flushed(root / "cur", unlinks[-1], answered)
+    if action == "trash":
+        assert len(links) == 3
+        assert is_flushed(root / ".Trash" / "cur", links[-1], unlinks[0])
+    if action == "put":
+        [link] = links
+        assert any(n < link and "/tmp/" in path for n, path in flushed), "the file, before it has its name"
+        assert is_flushed(root / "cur", link, answered)
 
 
 def test_s03_only_a_maildir_is_one(tmp_path: Path) -> None:
