@@ -43,8 +43,7 @@ from excise.model.message import MessageView
 class Capabilities:
     """What a kind of store can do, as data.
 
-    ``rewrites``: a removal replaces the mailbox's file, so that its identity is another one afterwards.
-    ``has_folders``:
+    ``rewrites``: a removal replaces the mailbox's file, so that its identity is another one afterwards. ``has_folders``:
     False where a mailbox is one folder, called ``""``. ``local_files``: work may be spread over processes.
     ``removal_refused_because``: why ``disposals`` is empty, for the user.
     """
