@@ -46,6 +46,17 @@ def make_directories(path: Path, mode: int = 0o700) -> None:
         make_directory(path, mode)
 
 
+def flush_names(path: Path, top: Path) -> None:
+    """Flush the names in directory ``path`` and in those above it, up to ``top``."""
+    try:
+        for directory in (path, *path.parents):
+            fsync_directory(directory)
+            if directory == top:
+                return
+    except OSError as error:
+        raise os_error(error, path, "flushing names to disk") from error
+
+
 @contextmanager
 def durable_file(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
     """A new file at ``path``, flushed and closed at the end of the block; the caller flushes the directory.

@@ -22,7 +22,7 @@ from excise.case.reread import reread_part
 from excise.core.clock import iso, now
 from excise.core.digests import sha256_hex
 from excise.core.errors import DoesNotVerify, ExciseError
-from excise.core.files import os_error
+from excise.core.files import flush_names, os_error
 from excise.criteria import Criteria
 from excise.engine.channel import Channel
 from excise.engine.journal import Journal
@@ -116,13 +116,22 @@ class UnitRun:
     def adopt_parts(self) -> int:
         """Deal with what a killed process left: committed parts are kept, unfinished ones thrown away.
 
-        The number of the last committed part.
+        The number of the last committed part. A part that the journal does not know is a DoesNotVerify.
         """
         for partial in self.directory.glob("part-*"):
             shutil.rmtree(partial)
         committed = sorted(self.evidence.glob("part-[0-9][0-9][0-9]"))
+        known = {record["part"] for record in self.journal.records if record["type"] == Event.FETCHED}
+        if committed:
+            # The process that gave a part its name may have been killed before it flushed that name.
+            flush_names(self.evidence, self.case.root)
         for part in committed:
             number = int(part.name[-3:])
+            if number not in known:
+                raise DoesNotVerify(
+                    f"{part}: expected the parts that the journal names, found another one",
+                    hint="Something else wrote into the case. Nothing was removed. Start again with a new case.",
+                )
             pending = [i for i in self.journal.in_state(State.FETCHED) if self.journal.status[i].part == number]
             self.journal.event(Event.PRESERVED, pending, part=number)
         return int(committed[-1].name[-3:]) if committed else 0
