@@ -20,7 +20,7 @@ from typing import Any
 
 from excise.core.clock import iso, now
 from excise.core.digests import canonical_json, sha256_hex
-from excise.core.errors import DoesNotVerify, ExciseError
+from excise.core.errors import DoesNotVerify, ExciseError, SourceUnavailable
 from excise.core.files import fsync_directory, open_nofollow, os_error
 
 GENESIS = "0" * 64
@@ -100,6 +100,8 @@ class ChainedLog:
             self._hold(path)
         reading = read_chain(path)
         self.path = path
+        self._size = reading.whole
+        self._broken = False
         self.records = reading.records
         self.head = reading.head
         try:
@@ -123,7 +125,14 @@ class ChainedLog:
             ) from None
 
     def append(self, *records: Mapping[str, Any]) -> str:
-        """Append ``records`` and flush them to disk; the new head. A log that cannot be written stops the run."""
+        """Append ``records`` and flush them to disk; the new head. A log that cannot be written stops the run.
+
+        What was written of them is taken back then. Where that fails too, nothing more is appended: it would not fit.
+        """
+        if self._broken:
+            raise SourceUnavailable(
+                f"{self.path}: writing the log failed before", hint="Look at the disk, then: excise resume CASE"
+            )
         lines: list[bytes] = []
         made: list[dict[str, Any]] = []
         head = self.head
@@ -139,10 +148,19 @@ class ChainedLog:
                 data = data[os.write(self._fd, data) :]
             os.fsync(self._fd)
         except OSError as error:
+            self._take_back()
             raise os_error(error, self.path, "writing the log") from error
+        self._size += sum(map(len, lines))
         self.head = head
         self.records.extend(made)
         return head
+
+    def _take_back(self) -> None:
+        try:
+            os.ftruncate(self._fd, self._size)
+            os.lseek(self._fd, 0, os.SEEK_END)
+        except OSError:
+            self._broken = True
 
     def close(self) -> None:
         """Close the file."""
