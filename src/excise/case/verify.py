@@ -166,11 +166,19 @@ def _unit_problems(
             for r in bound
             if r[key] not in heads
         ]
-        if bound and bound[-1][key] and bound[-1][key] != reading.head and not _given_up(reading):
+        ended = not _is_under_way(audit, plan) and not _given_up(reading)
+        if bound and bound[-1][key] and bound[-1][key] != reading.head and ended:
             problems.append(f"{path}: records follow the last head that the audit log bound")
     if plan.action != "restore":
         problems += _evidence_problems(case, plan, unit, status)
     return problems
+
+
+def _is_under_way(audit: ChainReading, plan: Plan) -> bool:
+    """True where the last run of ``plan`` has not told its end: it still works, or was killed."""
+    kinds = ("run-started", "run-resumed", "run-stopped", "run-finished")
+    last = [r["type"] for r in audit.records if r["type"] in kinds and r.get("plan") == plan.number][-1:]
+    return last in (["run-started"], ["run-resumed"])
 
 
 def _given_up(reading: ChainReading) -> bool:
