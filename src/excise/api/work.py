@@ -16,6 +16,7 @@ from excise.case.plan import Plan, read_plan
 from excise.case.verify import Check, verify_case
 from excise.core.errors import ConfirmationMissing, Refused, SourceUnavailable, UsageError
 from excise.core.files import make_directories, os_error, write_durably
+from excise.core.marker import enclosing_case
 from excise.criteria import Criteria
 from excise.engine import planner, restore, run
 from excise.engine.channel import Channel, Progress, UnitError, run_units
@@ -248,6 +249,9 @@ def new_case(
 ) -> Iterator[Work]:
     """Make a case and hold it. A case inside a source, or the other way round, is refused (S28)."""
     place = root.resolve()
+    outer = enclosing_case(place.parent)
+    if outer is not None:
+        raise Refused("S28", f"{root}: the case would lie in the case {outer}", hint="Put it somewhere else.")
     for source in sources:
         path = Path(source.partition(":")[2] if source.partition(":")[0] in registry.kinds() else source).resolve()
         if place == path or path in place.parents:
