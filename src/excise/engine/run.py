@@ -20,7 +20,7 @@ from excise.case.layout import Case
 from excise.case.parts import ITEMS as ITEM_LINES
 from excise.case.plan import Plan, UnitPlan, read_matches
 from excise.case.records import ITEMS, OUTCOME, SCOPE, csv_bytes, item_row
-from excise.core.errors import STATUS_ORDER, ConfirmationMissing, Refused, UsageError, worst_status
+from excise.core.errors import STATUS_ORDER, ConfirmationMissing, DoesNotVerify, Refused, UsageError, worst_status
 from excise.core.files import os_error, write_durably
 from excise.core.marker import CASE_FILE
 from excise.engine.channel import Channel, Progress, UnitError, run_units
@@ -290,6 +290,9 @@ def _outcome_rows(case: Case, plan: Plan) -> Iterator[dict[str, Any]]:
 def _item_rows(case: Case, plan: Plan) -> Iterator[dict[str, Any]]:
     for unit in plan.units:
         for part in sorted(case.evidence_dir(plan.number, unit.unit).glob("part-[0-9][0-9][0-9]")):
-            with (part / ITEM_LINES).open("rb") as stream:
-                for line in stream:
-                    yield item_row(json.loads(line), unit.unit, int(part.name[-3:]))
+            try:
+                with (part / ITEM_LINES).open("rb") as stream:
+                    for line in stream:
+                        yield item_row(json.loads(line), unit.unit, int(part.name[-3:]))
+            except (ValueError, AttributeError, TypeError, RecursionError) as error:
+                raise DoesNotVerify(f"{part / ITEM_LINES}: expected lines of items, found something else") from error
