@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import email
 import re
+import time
 from datetime import UTC, datetime
 from email import policy
 from email.message import EmailMessage
@@ -423,3 +424,22 @@ def test_bodies_come_back(text: str, html: bytes) -> None:
     plain, page = list(message.iter_parts())
     assert plain.get_payload(decode=True).decode() == re.sub("\r\n|\r|\n", "\r\n", text.rstrip("\0"))
     assert page.get_payload(decode=True) == html.rstrip(b"\0")
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "To: \u00e9 " + "a@b.c, " * 50_000,
+        "From: \u00e9" + "(" * 100_000,
+        "From: \u00e9" + '"\\"' * 50_000,
+        "Subject: " + "=?utf-8?Q?a?= " * 50_000 + "\u00e9",
+        "X: 1\r\n" * 100_000,
+        "X: " + "a" * 1_000_000,
+        "X: a\r\n" + " b\r\n" * 200_000,
+    ],
+)
+def test_large_transport_headers_cost_little(block: str) -> None:
+    started = time.monotonic()
+    rebuilt = to_mime(item({PidTagTransportMessageHeaders: block}))
+    assert time.monotonic() - started < 5
+    assert rebuilt.headers

@@ -21,6 +21,9 @@ _LINE = 76
 _WORD_LIMIT = 900
 _NAME_LIMIT = 1000
 _PARSE_LIMIT = 10_000
+_ADDRESSES_LIMIT = 256 << 10
+# The standard library's parser calls itself for each comment within a comment.
+_COMMENTS_LIMIT = 100
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SIMPLE = re.compile(r"[!-~]+(?: [!-~]+)*\Z")
@@ -169,7 +172,7 @@ def parse_block(block: str) -> tuple[list[Field], list[str]]:
 
     The block ends at the first empty line; what follows (old servers stored the headers of parts too) is not used.
     """
-    fields: list[Field] = []
+    found: list[tuple[str, list[str]]] = []
     notes: list[str] = []
     lines = _NEWLINE.split(block)
     for number, line in enumerate(lines):
@@ -178,15 +181,22 @@ def parse_block(block: str) -> tuple[list[Field], list[str]]:
                 notes.append("lines after the end of the transport headers are not used")
             break
         if line[0] in " \t":
-            if fields and line.strip():
-                fields[-1] = Field(fields[-1].name, f"{fields[-1].value}\r\n{line}")
+            if found and line.strip():
+                found[-1][1].append(line)
             continue
         match = _FIELD.match(line)
         if match is not None:
-            fields.append(Field(match[1], match[2].strip(" \t")))
+            found.append((match[1], [match[2].strip(" \t")]))
         elif not line.startswith("Microsoft Mail Internet Headers"):
             notes.append(f"line {number + 1} of the transport headers is no header field and is not used")
-    return fields, notes[:20]
+    return [Field(name, "\r\n".join(value)) for name, value in found], notes[:20]
+
+
+def parse_addresses(text: str) -> list[Address]:
+    """The addresses in an unfolded field value; none where it is too long, or nests comments too deep, to be parsed."""
+    if len(text) > _ADDRESSES_LIMIT or text.count("(") > _COMMENTS_LIMIT:
+        return []
+    return [Address(name, spec, spec, "SMTP") for name, spec in getaddresses([text]) if name or spec]
 
 
 def original(field: Field) -> tuple[Field, bool]:
@@ -197,7 +207,7 @@ def original(field: Field) -> tuple[Field, bool]:
         return Field(field.name, value), False
     text = clean(unfold(value))
     if field.name.lower() in _ADDRESS_FIELDS:
-        people = [Address(name, spec, spec, "SMTP") for name, spec in getaddresses([text]) if name or spec]
+        people = parse_addresses(text)
         if people:
             return address_list(field.name, people), True
     return Field(field.name, _recode(text)), True

@@ -7,11 +7,20 @@ import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.utils import format_datetime, getaddresses
+from email.utils import format_datetime
 
 from excise.mapi.addresses import Address, parse_one_off
 from excise.mapi.item import MapiItem, RecipientType
-from excise.mapi.mime_fields import Field, address_list, fold, is_internet, parse_block, unfold, unstructured
+from excise.mapi.mime_fields import (
+    Field,
+    address_list,
+    fold,
+    is_internet,
+    parse_addresses,
+    parse_block,
+    unfold,
+    unstructured,
+)
 from excise.mapi.tags import (
     PidNameKeywords,
     PidTagConversationIndex,
@@ -73,9 +82,9 @@ def _with_smtp(item: MapiItem, address: Address, header: str) -> Address:
         return address
     for one in parse_block(item.transport_headers)[0]:
         if one.name.lower() == header:
-            for name, spec in getaddresses([unfold(one.value)]):
-                if "@" in spec:
-                    return Address(address.name or name, spec, address.stored, address.address_type)
+            for found in parse_addresses(unfold(one.value)):
+                if "@" in found.smtp:
+                    return Address(address.name or found.name, found.smtp, address.stored, address.address_type)
     return address
 
 
