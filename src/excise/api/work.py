@@ -131,8 +131,10 @@ def search(
             }
         )
     tasks = [_SearchTask(info, criteria.canonical()) for info in scope.mailboxes]
+    records: list[dict[str, Any]] = [
+        {"type": "mailbox-not-searched", "mailbox": lost.name, "seen": 0, "matches": 0} for lost in scope.not_searched
+    ]
     local = all(registry.store(task.info.kind).capabilities.local_files for task in tasks)
-    records = []
     try:
         for task, result in run_units(
             _search_one, tasks, jobs=setting.workers, local=local, progress=setting.progress, stop=setting.stop

@@ -44,10 +44,8 @@ def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = F
             if options["as_json"]:
                 put_json({"summary": _plan_json(plan)})
             return plan_status(plan)
-        if action.removes and plan.removable:
+        if action.removes:
             confirm(options, work, plan)
-        elif action.removes:
-            work.confirm(plan, "nothing to remove")
         return finish(options, work, work.run(plan))
 
 
@@ -89,18 +87,22 @@ def plan_status(plan: Plan) -> int:
 def confirm(options: dict[str, Any], work: Work, plan: Plan) -> None:
     """Have a person confirm the plan, or the number that was expected; ConfirmationMissing otherwise (S05)."""
     expected = options.get("expect_matches")
-    if expected is not None and expected != plan.matches:
+    if expected not in (None, plan.matches):
         raise ConfirmationMissing(
             f"expected {expected:,} matches, found {plan.matches:,}: nothing was removed",
             hint=f"Look at the plan; to run it all the same: excise run {work.case.root} --confirm {plan.sha256[:12]}",
         )
-    if options.get("yes"):
+    if not plan.removable and not plan.header["refused"]:
+        work.confirm(plan, "nothing to remove")
+    elif options.get("yes"):
         if expected is None:
             raise ConfirmationMissing(
                 "--yes needs --expect-matches N: nothing was removed", hint=f"There are {plan.matches:,} matches."
             )
         work.confirm(plan, f"--yes --expect-matches {expected}")
     elif sys.stdin.isatty() and sys.stdout.isatty():
+        if options["quiet"] or options["as_json"]:
+            show_plan(plan)
         ask(work, plan)
     else:
         raise ConfirmationMissing(

@@ -107,7 +107,6 @@ def authority_options(command: Command) -> Command:
         click.option("--ticket", metavar="TEXT", help="The ticket that this is done for."),
         click.option("--reason", metavar="TEXT", help="Why it is done."),
         click.option("--operator", metavar="NAME", help="Who does it (a label: the user's name is recorded too)."),
-        click.option("--reveal", is_flag=True, help="Write subjects into the audit log."),
     ]
     return _apply(command, made)
 
@@ -119,6 +118,7 @@ def evidence_options(command: Command) -> Command:
     made = [
         click.option("--case", "case_dir", type=place, required=True, metavar="DIR", help="The new case directory."),
         click.option("--evidence", multiple=True, type=kinds, help="Kind of evidence (default: both)."),
+        click.option("--reveal", is_flag=True, help="Write subjects into the audit log."),
         click.option("--part-size", metavar="SIZE", help="Evidence parts no larger than this (default 10GB, decimal)."),
     ]
     return _apply(command, made)
@@ -243,6 +243,8 @@ class Given:
             wanted = Disposal(disposal) if disposal else None
         except ValueError as error:
             raise UsageError(f"{self.profile.path}: {error}", hint="Known disposals: trash, soft, hard.") from error
+        if action == "purge" and wanted not in (None, Disposal.HARD):
+            raise UsageError(f"purge removes with the disposal hard, not {wanted}", hint="Use move with that disposal.")
         size = parse_size(self.value("part_size") or "10GB", "part-size")
         if size < 1:
             raise UsageError("--part-size must be larger than nothing")

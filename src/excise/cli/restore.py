@@ -44,8 +44,6 @@ def command(ctx: click.Context, /, case_dir: Path, only: tuple[str, ...], into: 
         target = found[0]
     with working(options, 0) as setting, api.open_case(case_dir, setting) as work:
         plan = work.plan_restore(api.RestoreOrder(only, target))
-        if not plan.matches:
-            raise UsageError(f"{case_dir}: nothing was removed in this case, so there is nothing to put back")
         if not options["as_json"] and not options["quiet"]:
             say(f"Plan {plan.number}: restore {plan.matches:,} messages")
             say(table([(shown(u.name, 60), f"{u.matches:,}") for u in plan.units], ("mailbox", "messages")))

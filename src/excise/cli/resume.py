@@ -11,6 +11,7 @@ from excise.cli.moving import finish
 from excise.cli.options import work_options
 from excise.cli.screen import working
 from excise.core.errors import UsageError
+from excise.model.item import Action
 
 
 @click.command("resume")
@@ -36,7 +37,7 @@ def command(ctx: click.Context, /, case_dir: Path, give_up: bool, **options: Any
     with working(options, 0) as setting, api.open_case(case_dir, setting) as work:
         plan = work.newest_plan()
         if not any(r["type"] == "run-started" and r["plan"] == plan.number for r in work.audit.records) and not (
-            plan.action.value in ("copy", "restore") or work.is_confirmed(plan)
+            plan.action is Action.COPY or work.is_confirmed(plan)
         ):
             raise UsageError(
                 f"{case_dir}: plan {plan.number} was never begun, so there is nothing to resume",

@@ -12,6 +12,7 @@ from excise.cli.moving import ask, finish, report_plan
 from excise.cli.options import work_options
 from excise.cli.screen import working
 from excise.core.errors import ConfirmationMissing
+from excise.model.item import Action
 
 
 @click.command("run")
@@ -35,7 +36,7 @@ def command(ctx: click.Context, /, case_dir: Path, confirm: str | None, **option
         plan = work.newest_plan()
         if confirm is not None:
             work.confirm_by_hash(plan, confirm)
-        elif plan.action.removes and not work.is_confirmed(plan):
+        elif plan.action is not Action.COPY and not work.is_confirmed(plan):
             if not (sys.stdin.isatty() and sys.stdout.isatty()):
                 raise ConfirmationMissing(
                     f"{case_dir}: plan {plan.number} has not been confirmed: nothing was removed",

@@ -59,6 +59,8 @@ def resolve_disposal(order: Order, info: MailboxInfo) -> Disposal:
     if not order.action.removes:
         return Disposal.COPY
     capabilities = registry.store(info.kind).capabilities
+    if "removal" in info.details:
+        raise Unsupported(f"{info.name}: {info.details['removal']}", hint="Leave this mailbox out, or use excise copy.")
     wanted = Disposal.HARD if order.action is Action.PURGE else order.disposal or capabilities.default_disposal
     if wanted is None or wanted not in capabilities.disposals:
         offered = ", ".join(sorted(capabilities.disposals)) or "none"

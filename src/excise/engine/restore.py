@@ -47,21 +47,28 @@ class RestoreOrder:
 
 def make_restore_plan(case: Case, order: RestoreOrder, audit: ChainedLog) -> Plan:
     """Freeze a plan that puts removed items back."""
-    number = (case.plan_numbers() or [0])[-1] + 1
-    directory = case.make(case.plan_dir(number))
-    case.make(directory / "matches")
-    units: list[UnitPlan] = []
+    _refuse_unless_done(case, audit)
     left = set(order.only)
-    unit_number = case.next_unit()
+    groups: dict[int, tuple[UnitPlan, list[dict[str, Any]]]] = {}
     for plan, unit in _removing_units(case):
         lines = list(_removed_lines(case, plan, unit, order, left))
         if lines:
-            units.append(_restore_unit(directory, unit_number + len(units), unit, lines, order.into))
+            # One target is one unit: what is already there is counted once for all that goes into it.
+            groups.setdefault(0 if order.into else unit.unit, (unit, []))[1].extend(lines)
     if left:
         raise UsageError(
             f"{case.root}: no removed message has the evidence id {', '.join(sorted(left))}",
             hint="The ids stand in outcome.csv, in the column evidence.",
         )
+    if not groups:
+        raise UsageError(f"{case.root}: nothing was removed in this case, so there is nothing to put back")
+    number, unit_number = case.plan_numbers()[-1] + 1, case.next_unit()
+    directory = case.make(case.plan_dir(number))
+    case.make(directory / "matches")
+    units = [
+        _restore_unit(directory, unit_number + place, unit, lines, order.into)
+        for place, (unit, lines) in enumerate(groups.values())
+    ]
     header: dict[str, Any] = {
         "made": iso(now()),
         "action": Action.RESTORE,
@@ -76,6 +83,21 @@ def make_restore_plan(case: Case, order: RestoreOrder, audit: ChainedLog) -> Pla
         {"type": "plan-made", "plan": number, "plan_sha256": made.sha256, "matches": made.matches, "action": "restore"}
     )
     return made
+
+
+def _refuse_unless_done(case: Case, audit: ChainedLog) -> None:
+    """Refuse to put a plan after one that is not at its end: it could not be run or resumed any more.
+
+    A restore that was never confirmed may be planned anew.
+    """
+    plan = read_plan(case)
+    kinds = {record["type"] for record in audit.records if record.get("plan") == plan.number}
+    if "run-finished" in kinds or (plan.action is Action.RESTORE and "run-started" not in kinds):
+        return
+    raise UsageError(
+        f"{case.root}: plan {plan.number} has not been run to its end",
+        hint=f"excise resume {case.root} finishes it, excise run {case.root} begins it.",
+    )
 
 
 def _removing_units(case: Case) -> Iterator[tuple[Plan, UnitPlan]]:
@@ -234,7 +256,7 @@ class RestoreRun:
         groups: dict[tuple[str, str], list[int]] = defaultdict(list)
         for item in todo:
             deposit = self.deposit(item)
-            groups[deposit.folder, mailbox.version_of(deposit)].append(item)
+            groups[self._place(deposit.folder), mailbox.version_of(deposit)].append(item)
         batch: list[tuple[int, Deposit]] = []
         size = 0
         for items in groups.values():
@@ -250,11 +272,11 @@ class RestoreRun:
 
     def _put(self, mailbox: Mailbox, batch: list[tuple[int, Deposit]]) -> None:
         versions = {item: mailbox.version_of(deposit) for item, deposit in batch}
-        there = Counter(mailbox.count(set(versions.values())))
+        there = self._there(mailbox, set(versions.values()))
         missing: list[tuple[int, Deposit]] = []
         outcomes: list[tuple[int, Outcome, str, str | None]] = []
         for item, deposit in batch:
-            key = (deposit.folder, versions[item])
+            key = (self._place(deposit.folder), versions[item])
             if there[key] > 0:
                 there[key] -= 1
                 outcomes.append((item, Outcome.ALREADY_THERE, "", None))
@@ -271,6 +293,17 @@ class RestoreRun:
         self._prove(mailbox, batch, versions, outcomes)
         self.journal.placed(outcomes)
 
+    def _place(self, folder: str) -> str:
+        """The folder as it is counted: another store (``--into``) may call it otherwise, so there all count as one."""
+        return "" if self.plan.header["scope"]["into"] else folder
+
+    def _there(self, mailbox: Mailbox, versions: set[str]) -> Counter[tuple[str, str]]:
+        """How many there are of each version, by place."""
+        there: Counter[tuple[str, str]] = Counter()
+        for (folder, version), count in mailbox.count(versions).items():
+            there[self._place(folder), version] += count
+        return there
+
     def _prove(
         self,
         mailbox: Mailbox,
@@ -280,8 +313,8 @@ class RestoreRun:
     ) -> None:
         """Count again: every item that is said to be there must be (S20)."""
         good = {item for item, outcome, _, _ in outcomes if outcome.finished_well}
-        wanted = Counter((deposit.folder, versions[item]) for item, deposit in batch if item in good)
-        found = mailbox.count(set(versions.values()))
+        wanted = Counter((self._place(deposit.folder), versions[item]) for item, deposit in batch if item in good)
+        found = self._there(mailbox, set(versions.values()))
         short = sum(max(0, count - found.get(key, 0)) for key, count in wanted.items())
         if short:
             raise ExciseError(

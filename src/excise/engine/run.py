@@ -83,7 +83,7 @@ def execute(
         raise UsageError(
             f"{case.root}: plan {plan.number} has been run to its end", hint=f"See: excise status {case.root}"
         )
-    if plan.action.removes and not is_confirmed(audit, plan):
+    if plan.action is not Action.COPY and not is_confirmed(audit, plan):
         raise ConfirmationMissing(
             f"{case.root}: plan {plan.number} has not been confirmed",
             hint=f"Look at it, then: excise run {case.root} --confirm {plan.sha256[:12]}",

@@ -299,16 +299,14 @@ class UnitRun:
 
     def prove(self, mailbox: Mailbox) -> None:
         """Run the search again: no removed item may turn up; what matches and was not planned came late (S20)."""
-        removed = {self.target(i).id for i in self.journal.status if self.journal.status[i].outcome is Outcome.REMOVED}
+        gone = [i for i in self.journal.status if self.journal.status[i].outcome is Outcome.REMOVED]
+        removed = {self.target(item).id for item in gone}
         planned = {self.target(item).id for item in self.matches}
         criteria = Criteria.from_canonical(self.plan.header["criteria"])
-        found = {
-            match.id
-            for match in search_mailbox(mailbox, criteria, Searched(), self.channel)
-            if isinstance(match, Match)
-        }
+        searched = search_mailbox(mailbox, criteria, Searched(), self.channel)
+        found = {match.id: match.version for match in searched if isinstance(match, Match)}
         # A twin that was delivered meanwhile may have a removed item's id (ids count equal messages): the store knows.
-        again = [self.target(item) for item in self.matches if self.target(item).id in removed & found]
+        again = [self.target(item) for item in gone if self.target(item).id in found]
         where = mailbox.look(again) if again and self.unit.disposal == Disposal.HARD else {}
         here = [target.id for target in again if where.get(target.id, Whereabouts.ABSENT) is not Whereabouts.ABSENT]
         if here:
@@ -316,8 +314,10 @@ class UnitRun:
                 f"{self.unit.name}: {len(here)} removed messages turned up when the search was run again",
                 hint="Look at the mailbox with another program. The evidence holds them all.",
             )
-        late_twins = len(again) if self.unit.disposal == Disposal.HARD else 0
-        self.late = len(found - planned) + late_twins
+        # What lies in the trash now matches too, under a new id: it did not come late.
+        disposed = Counter(self.target(item).version for item in gone if self.unit.disposal != Disposal.HARD)
+        late = Counter(version for item_id, version in found.items() if item_id not in planned) - disposed
+        self.late = late.total() + (len(again) if self.unit.disposal == Disposal.HARD else 0)
         self.journal.note("proved", removed=len(removed), late=self.late)
 
     # The whole

@@ -44,7 +44,8 @@ class Capabilities:
     """What a kind of store can do, as data.
 
     ``rewrites``: a removal replaces the mailbox's file, so that its identity may be another one afterwards.
-    ``has_folders``: False where a mailbox is one folder, called ``""``. ``local_files``: work may be spread over processes.
+    ``has_folders``: False where a mailbox is one folder, called ``""``. ``local_files``: work may be spread over
+    processes.
     ``removal_refused_because``: why ``disposals`` is empty, for the user.
     """
 
