@@ -200,6 +200,8 @@ def _guarded(call: Callable[[], Result]) -> Result | UnitError:
         return UnitError(error.text(), error.exit_code)
     except BrokenProcessPool:
         return _DIED
+    except Exception as error:  # noqa: BLE001 - counted and shown as this mailbox's failure; the others go on
+        return UnitError(f"unexpected error, please report it: {type(error).__name__}: {error}", 1)
 
 
 _NOT_BEGUN = UnitError("not begun: stopped by the user", Interrupted.exit_code)
