@@ -80,9 +80,11 @@ class Bench:
         self.add(f"search {kind}", excise, "cat | wc -c", cat.seconds, f">= {limit:g}x" if limit else "",
                  cat.seconds / excise.seconds >= limit)  # fmt: skip
         if kind == "mbox" and shutil.which("grepmail"):
-            # It does not decode subjects, so it finds fewer; its time is what counts here.
-            grepmail = best(f"grepmail -h -q 'zebra' {path} > /dev/null", cwd=self.place, times=1)
-            self.add(f"search {kind}", excise, "grepmail", grepmail.seconds, "", met=True)
+            # It does not decode subjects, so it finds fewer; and it remembers where messages begin, from run to run.
+            command_line = f"HOME={self.place} grepmail -h -q zebra {path} > /dev/null"
+            (self.place / ".grepmail-cache").unlink(missing_ok=True)
+            for name in ("grepmail", "grepmail again"):
+                self.add(f"search {kind}", excise, name, timed(command_line, cwd=self.place).seconds, "", met=True)
         elif kind == "mbox":
             self.rows.append({"what": f"search {kind}", "other": "grepmail", "skipped": "not installed"})
         self.memory(f"search {kind}", timed(command, cwd=self.place, memory=True))
@@ -140,17 +142,17 @@ class Bench:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows for people."""
-    lines = [f"{'what':18} {'excise':>9} {'against':12} {'takes':>9} {'ratio':>8}  aim"]
+    lines = [f"{'what':18} {'excise':>9} {'against':14} {'takes':>9} {'ratio':>8}  aim"]
     for row in rows:
         if "skipped" in row:
-            lines.append(f"{row['what']:18} {'':9} {row['other']:12} {row['skipped']}")
+            lines.append(f"{row['what']:18} {'':9} {row['other']:14} {row['skipped']}")
             continue
         value = f"{row['excise_s']:.2f} s" if "excise_s" in row else f"{row['anonymous_mb']:.0f} MB"
         other = f"{row['other_s']:.2f} s" if "other_s" in row else ""
         ratio = f"{row['times_faster']:.2f}x" if "times_faster" in row else ""
         aim = f"{row['aim']}: {'met' if row['met'] else 'MISSED'}" if row["aim"] else ""
         against = row.get("other", "" if "excise_s" in row else "anonymous")
-        lines.append(f"{row['what']:18} {value:>9} {against:12} {other:>9} {ratio:>8}  {aim}".rstrip())
+        lines.append(f"{row['what']:18} {value:>9} {against:14} {other:>9} {ratio:>8}  {aim}".rstrip())
     return "\n".join(lines)
 
 
