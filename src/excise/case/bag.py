@@ -15,7 +15,7 @@ from excise import __version__
 from excise.core.clock import now
 from excise.core.digests import sha256_hex, sha256_stream
 from excise.core.errors import DoesNotVerify
-from excise.core.files import open_nofollow, read_regular, write_durably
+from excise.core.files import fail, open_nofollow, read_regular, write_durably
 
 TAG_MANIFEST = "tagmanifest-sha256.txt"
 _TAGS = ("bag-info.txt", "bagit.txt", "manifest-sha256.txt")
@@ -28,7 +28,7 @@ def is_sealed(bag: Path) -> bool:
 
 def payload(bag: Path) -> Iterator[Path]:
     """The files below ``data/``, by name."""
-    for root, directories, files in os.walk(bag / "data"):
+    for root, directories, files in os.walk(bag / "data", onerror=fail):
         directories.sort()
         for name in sorted(files):
             yield Path(root, name)

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from excise.core.errors import ExciseError, SourceUnavailable
 
@@ -95,11 +95,16 @@ def commit_directory(partial: Path, final: Path) -> None:
     """
     if os.path.lexists(final):
         raise FileExistsError(errno.EEXIST, "a committed directory is never replaced", str(final))
-    for root, _, _ in os.walk(partial):
+    for root, _, _ in os.walk(partial, onerror=fail):
         fsync_directory(Path(root))
     partial.rename(final)
     fsync_directory(final.parent)
     fsync_directory(partial.parent)
+
+
+def fail(error: OSError) -> NoReturn:
+    """For ``os.walk``, which leaves out in silence what it cannot list."""
+    raise error
 
 
 def open_nofollow(path: Path, flags: int = os.O_RDONLY) -> int:
