@@ -174,6 +174,11 @@ def _unit_problems(
     return problems
 
 
+def _ended(audit: ChainReading, plan: Plan) -> bool:
+    """True where the run of ``plan`` came to its end."""
+    return any(r["type"] == "run-finished" and r.get("plan") == plan.number for r in audit.records)
+
+
 def _is_under_way(audit: ChainReading, plan: Plan) -> bool:
     """True where the last run of ``plan`` has not told its end: it still works, or was killed."""
     kinds = ("run-started", "run-resumed", "run-stopped", "run-finished")
@@ -220,6 +225,10 @@ def _check_bag(case: Case, plan: Plan, audit: ChainReading) -> Iterator[Check]:
             yield Check(bag.name, None, f"not sealed: the run has not ended; excise resume {case.root}")
         return
     try:
+        if not sealed and not _ended(audit, plan):
+            validate(bag)
+            yield Check(bag.name, None, f"sealed, but the run was stopped then; excise resume {case.root}")
+            return
         if not sealed or sealed[-1]["tagmanifest_sha256"] != tag_manifest_sha256(bag):
             yield Check(bag.name, False, f"{bag}/tagmanifest-sha256.txt: not the one that the audit log recorded")
             return
