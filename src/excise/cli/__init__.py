@@ -12,6 +12,8 @@ import click
 
 from excise import __version__
 from excise.core.errors import ExciseError
+from excise.core.files import os_error
+from excise.core.text import shown
 
 _COMMANDS = {
     "search": "Look, and print what matches; change nothing.",
@@ -79,6 +81,10 @@ def main() -> None:
         # The reader of our output went away (``| head``): nothing is left to say, and Python must not say it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        told = os_error(error, shown(str(error.filename or "a file")), "reading or writing it")
+        click.echo(f"excise: {told.text()} [{told.error_id}]", err=True)
+        sys.exit(told.exit_code)
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # noqa: BLE001 - the last resort: said, never hidden, and the exit status is 1

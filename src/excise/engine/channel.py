@@ -20,6 +20,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from excise.core.errors import ExciseError, Interrupted
+from excise.core.files import os_error
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -200,6 +201,9 @@ def _guarded(call: Callable[[], Result]) -> Result | UnitError:
         return UnitError(error.text(), error.exit_code)
     except BrokenProcessPool:
         return _DIED
+    except OSError as error:
+        told = os_error(error, error.filename or "a file", "reading or writing it")
+        return UnitError(told.text(), told.exit_code)
     except Exception as error:  # noqa: BLE001 - counted and shown as this mailbox's failure; the others go on
         return UnitError(f"unexpected error, please report it: {type(error).__name__}: {error}", 1)
 
