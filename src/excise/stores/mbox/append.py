@@ -15,6 +15,7 @@ import errno
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -210,23 +211,29 @@ def _missing(lock: MailboxLock, beside: Beside, redo: int, facts: dict[str, Any]
     if note is not None and facts["salvaged"] is not None and note.salvaged >= facts["salvaged"]:
         return b""
     wanted = FileView(redo, beside.redo, facts["length"])
-    mailbox = FileView(lock.fd, lock.path)
-    there: dict[str, int] = {}
-    for entry in scan(mailbox):
-        mark = fingerprint(mailbox, entry)
-        there[mark] = there.get(mark, 0) + 1
-    lacking = []
-    entries = list(scan(wanted))
-    begin = entries[0].start if entries else len(wanted)
-    if wanted[:begin].strip(b"\r\n"):
-        lacking.append(wanted[:begin])
-    for entry in entries:
-        mark = fingerprint(wanted, entry)
-        if there.get(mark, 0):
+    first = next(scan(wanted), None)
+    begin = wanted[: len(wanted) if first is None else first.start]
+    there = Counter(fingerprints(FileView(lock.fd, lock.path)))
+    return b"".join([begin if begin.strip(b"\r\n") else b"", *lacking(wanted, there)])
+
+
+def fingerprints(view: FileView) -> Iterator[str]:
+    """The fingerprint of each message of ``view``."""
+    return (fingerprint(view, entry) for entry in scan(view))
+
+
+def lacking(view: FileView, there: Counter[str]) -> Iterator[bytes]:
+    """The messages of ``view`` that are not among those ``there``, each with its From_ line and the blank line after
+    it.
+
+    ``there`` counts fingerprints, and is used up.
+    """
+    for entry in scan(view):
+        mark = fingerprint(view, entry)
+        if there[mark] > 0:
             there[mark] -= 1
         else:
-            lacking.append(wanted[entry.start : entry.end])
-    return b"".join(lacking)
+            yield from view.chunks(entry.start, entry.end)
 
 
 def _conclude(beside: Beside, facts: dict[str, Any]) -> None:

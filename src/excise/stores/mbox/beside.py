@@ -22,7 +22,7 @@ from excise.core.errors import DamagedInput, Refused
 from excise.core.files import PARTIAL, fsync_directory, open_nofollow, write_durably
 
 _PRIVATE = re.compile(r"\..+\.excise-(?:new|old|note|redo|stale-\d+)(?:\.partial)?\Z", re.DOTALL)
-_NOTE_MAX = 4096
+_NOTE_MAX = 1 << 28
 
 
 def is_private(name: str) -> bool:
@@ -34,7 +34,8 @@ def is_private(name: str) -> bool:
 class Note:
     """What a replacement is about: the inodes of the old and the new file, how many bytes of the old one were there
     when it
-    was copied, the SHA-256 of the last ``TAIL`` of them, and up to where its later bytes have been brought over too.
+    was copied, the SHA-256 of the last ``TAIL`` of them, up to where its later bytes have been brought over too, and
+    the fingerprints of the messages that were taken out.
 
     No device: all names stand in one directory, and device numbers may differ after the system was started anew."""
 
@@ -43,6 +44,7 @@ class Note:
     copied: int
     tail: str
     salvaged: int
+    removed: tuple[str, ...]
 
 
 class Beside:
@@ -82,8 +84,9 @@ class Beside:
         with os.fdopen(fd, "rb") as stream:
             text = stream.read(_NOTE_MAX)
         try:
-            return Note(**json.loads(text))
-        except (ValueError, TypeError, RecursionError) as error:
+            facts = json.loads(text)
+            return Note(**{**facts, "removed": tuple(facts["removed"])})
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
             raise DamagedInput(
                 f"{self.note}: expected Excise's note of a removal, found something else",
                 hint="Look at the mailbox and the files beside it by hand; both versions of the mailbox are there.",

@@ -18,7 +18,7 @@ from pathlib import Path
 from excise.core.errors import DamagedInput, ExciseError, Refused, Unfinished
 from excise.core.locks import MailboxLock, MailboxLocked
 from excise.criteria import Matcher
-from excise.mbox import HEAD_SIZE, FileView, follows_lengths, looks_like_mbox, scan_headers
+from excise.mbox import HEAD_SIZE, FileView, fingerprint, follows_lengths, looks_like_mbox, scan_headers
 from excise.mbox.entries import HEADER_MAX
 from excise.model.item import Deposit, Disposal, Fetched, Outcome, Placed, Removal, Target, Whereabouts
 from excise.store_api.errors import ItemNotFound, MailboxBusy, MailboxChanged, Unsupported
@@ -278,7 +278,8 @@ class MboxMailbox:
             if not chosen:
                 return list(answers.values())
             try:
-                old = replacing.replace(lock, self._beside, complement(chosen, len(view)))
+                marks = [fingerprint(view, entry) for entry in chosen]
+                old = replacing.replace(lock, self._beside, complement(chosen, len(view)), marks)
             except Unfinished as error:
                 return [a if a.outcome is not Outcome.REMOVED else _unknown(a, error) for a in answers.values()]
             self._identity = replacing.identity_of(self._path, self._path.lstat())

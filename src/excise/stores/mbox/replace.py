@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from excise.core.files import file_identity, fsync_directory, open_nofollow, os_
 from excise.core.locks import MailboxLock, nobody_writes, process_name, try_lock, writers
 from excise.mbox import FileShrank, FileView
 from excise.store_api.errors import MailboxBusy, MailboxChanged
-from excise.stores.mbox.append import append, glue, newline_of
+from excise.stores.mbox.append import append, fingerprints, glue, lacking, newline_of
 from excise.stores.mbox.beside import Beside, Note, inode
 
 TAIL = 1 << 16
@@ -53,19 +54,21 @@ def identity_of(path_or_fd: Path | int, info: os.stat_result) -> str:
     return own
 
 
-def replace(lock: MailboxLock, beside: Beside, keep: Sequence[Range], *, exchange: bool = True) -> OldFile:
+def replace(
+    lock: MailboxLock, beside: Beside, keep: Sequence[Range], removed: Sequence[str], *, exchange: bool = True
+) -> OldFile:
     """Put a file of the ranges ``keep`` in the place of the locked mailbox; the old file, to be finished without the
     locks.
 
-    On an error nothing has changed, nothing is left behind, and an ExciseError says why. ``exchange=False``: as on a
-    file system that cannot exchange two names.
+    ``removed``: the fingerprints of the messages that ``keep`` leaves out. On an error nothing has changed, nothing
+    is left behind, and an ExciseError says why. ``exchange=False``: as on a file system that cannot exchange two names.
     """
     try:
         new = os.open(beside.new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise os_error(error, beside.path, "making the new mailbox file beside it") from error
     try:
-        note = _prepare(lock, beside, new, keep)
+        note = _prepare(lock, beside, new, keep, removed)
         _swap(lock, beside, exchange=exchange)
         # The lock on the new file keeps agents out until its name is on disk: their mail must not be there before it.
         fsync_directory(beside.path.parent)
@@ -84,7 +87,7 @@ def replace(lock: MailboxLock, beside: Beside, keep: Sequence[Range], *, exchang
         os.close(new)
 
 
-def _prepare(lock: MailboxLock, beside: Beside, new: int, keep: Sequence[Range]) -> Note:
+def _prepare(lock: MailboxLock, beside: Beside, new: int, keep: Sequence[Range], removed: Sequence[str]) -> Note:
     """The new file, whole, compared, flushed and locked, and the note on disk."""
     before = os.fstat(lock.fd)
     at = 0
@@ -107,7 +110,7 @@ def _prepare(lock: MailboxLock, beside: Beside, new: int, keep: Sequence[Range])
     if not try_lock(new):
         raise MailboxBusy(f"{beside.new}: another program has locked this file", hint="Run the command again.")
     size = before.st_size
-    note = Note(before.st_ino, os.fstat(new).st_ino, size, _tail_digest(lock.fd, size), size)
+    note = Note(before.st_ino, os.fstat(new).st_ino, size, _tail_digest(lock.fd, size), size, tuple(removed))
     beside.write_note(note)
     return note
 
@@ -247,11 +250,15 @@ class OldFile:
         try:
             if not self._wait(patience):
                 return self._still_open()
-            return self._salvage() or self._drop()
+            self._salvage()
+            self._beside.drop(self._path)
+            # The note goes last: while it is there, a file under the private name is known for what it is.
+            self._beside.drop(self._beside.note)
         except (OSError, ExciseError) as error:
             return f"the file that was replaced is kept as {self._path.name}: {error}"
         finally:
             os.close(self._fd)
+        return ""
 
     def _wait(self, patience: float) -> bool:
         """True as soon as nobody has the old file open for writing (nobody can open it anew: its name is private)."""
@@ -274,29 +281,30 @@ class OldFile:
             "close that program, then run excise resume"
         )
 
-    def _salvage(self) -> str:
-        """Bring over what was appended to the old file; empty, or why that is not possible."""
+    def _salvage(self) -> None:
+        """Bring over what was written to the old file after it was copied.
+
+        What was appended is what stands after the bytes that were there. A program that rewrote the file instead
+        (Dovecot does so to add its fields) may have moved everything: then it is each message that neither is in the
+        mailbox nor was taken out.
+        """
         size, note = os.fstat(self._fd).st_size, self._note
         start = max(note.copied, note.salvaged)
-        if size == start and _tail_digest(self._fd, note.copied) == note.tail:
-            return ""
-        if size < start or _tail_digest(self._fd, note.copied) != note.tail:
-            return (
-                f"another program rewrote the file that was replaced; it is kept as {self._path.name}: "
-                "look there for mail that the mailbox lacks, then remove it"
-            )
+        appended_only = size >= start and _tail_digest(self._fd, note.copied) == note.tail
+        if appended_only and size == start:
+            return
         view = FileView(self._fd, self._path, size)
         with MailboxLock(self._beside.path, create=True) as lock:
-            append(lock, self._beside, self._pieces(lock.fd, view, start), salvaged=size)
-        return ""
+            if appended_only:
+                append(lock, self._beside, self._pieces(lock.fd, view.chunks(start, size)), salvaged=size)
+                return
+            there = Counter(fingerprints(FileView(lock.fd, self._beside.path)))
+            append(lock, self._beside, self._pieces(lock.fd, lacking(view, there + Counter(note.removed))))
 
-    def _pieces(self, mailbox: int, view: FileView, start: int) -> Iterator[bytes]:
-        if view[start : start + 5] == b"From ":
+    def _pieces(self, mailbox: int, found: Iterator[bytes]) -> Iterator[bytes]:
+        """``found``, after what must stand before a From_ line at the mailbox's end."""
+        first = next(found, b"")
+        if first.startswith(b"From "):
             yield glue(mailbox, newline_of(mailbox))
-        yield from view.chunks(start, len(view))
-
-    def _drop(self) -> str:
-        # The note goes last: while it is there, a file under the private name is known for what it is.
-        self._beside.drop(self._path)
-        self._beside.drop(self._beside.note)
-        return ""
+        yield first
+        yield from found
