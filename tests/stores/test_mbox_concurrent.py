@@ -28,8 +28,8 @@ from excise.stores.mbox.beside import Beside
 
 LINE = b"From ann@example.com Mon Jan  6 10:00:00 2020\n"
 
-# A delivery agent like Postfix's virtual(8), or an older one: it opens the mailbox, waits for the fcntl lock, and appends
-# to the file that it opened, whatever the path names by then.
+# A delivery agent like Postfix's virtual(8), or an older one: it opens the mailbox, waits for the fcntl lock, and
+# appends to the file that it opened, whatever the path names by then.
 AGENT = """
 import fcntl, os, sys, time
 path, subject, hold = sys.argv[1:4]
@@ -106,6 +106,12 @@ def subjects(path: Path) -> list[str]:
     return re.findall(r"^Subject: (.*)$", path.read_text(), re.MULTILINE)
 
 
+def prints(path: Path) -> list[str]:
+    """The fingerprints of the messages in the file."""
+    data = path.read_bytes()
+    return [mbox_format.fingerprint(data, entry) for entry in mbox_format.scan(data)]
+
+
 def left_beside(path: Path) -> list[str]:
     return sorted(p.name for p in path.parent.iterdir() if p != path)
 
@@ -115,7 +121,7 @@ def test_s19_an_agent_that_waits_on_the_old_file_loses_nothing(path: Path, excha
     """It opened the old file, waits for our lock, and writes after the new file is in place."""
     beside = Beside(path)
     with MailboxLock(path) as lock, running(AGENT, path, "late", 0.3) as agent:
-        old = replacing.replace(lock, beside, [(0, len(entry(0)) * 2)], exchange=exchange)
+        old = replacing.replace(lock, beside, [(0, len(entry(0)) * 2)], prints(path)[2:], exchange=exchange)
         lock.release()
         assert old.finish(20.0) == ""
         agent.wait()
@@ -172,16 +178,18 @@ def test_s19_readers_do_not_hold_up_a_removal(path: Path) -> None:
     assert left_beside(path) == []
 
 
-def test_s19_an_old_file_that_was_rewritten_is_never_dropped(path: Path) -> None:
-    """Bytes that cannot be told from old ones are kept for a person to look at."""
+def test_s19_mail_in_an_old_file_that_was_rewritten_in_place_is_brought_over(path: Path) -> None:
+    """Dovecot adds fields to every message, so that all bytes move, and then its own mail: only that comes over."""
+    before = path.read_bytes()
     with MailboxLock(path) as lock:
         fd = os.open(path, os.O_RDWR)
-        old = replacing.replace(lock, Beside(path), [(0, len(entry(0)))])
-    os.pwrite(fd, b"X-Rewritten", 10)
+        old = replacing.replace(lock, Beside(path), [(0, len(entry(0)))], prints(path)[1:])
+    rewritten = before.replace(b"\nSubject", b"\nStatus: O\nX-UID: 1\nSubject") + LINE + b"Subject: late\n\nlate\n"
+    os.pwrite(fd, rewritten, 0)
     os.close(fd)
-    assert "rewrote" in old.finish(5.0)
-    assert (path.parent / ".ann.excise-new").read_bytes()[10:21] == b"X-Rewritten"
-    assert subjects(path) == ["s0"]
+    assert old.finish(5.0) == ""
+    assert path.read_bytes() == entry(0) + LINE + b"Subject: late\n\nlate\n"
+    assert left_beside(path) == []
 
 
 def test_two_removals_at_once_take_turns(path: Path) -> None:
