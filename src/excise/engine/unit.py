@@ -21,7 +21,7 @@ from excise.case.plan import Plan, UnitPlan, read_matches, read_plan
 from excise.case.reread import reread_part
 from excise.core.clock import iso, now
 from excise.core.digests import sha256_hex
-from excise.core.errors import DoesNotVerify, ExciseError
+from excise.core.errors import DoesNotVerify, ExciseError, Unfinished
 from excise.core.files import flush_names, os_error
 from excise.criteria import Criteria
 from excise.engine.channel import Channel
@@ -38,6 +38,7 @@ _GONE = {
     Disposal.SOFT: (Whereabouts.RECOVERABLE,),
     Disposal.TRASH: (Whereabouts.IN_TRASH,),
 }
+_RESUME = "Mend the cause, then: excise resume CASE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +281,7 @@ class UnitRun:
         except ValueError as error:
             raise ExciseError(f"{self.unit.name}: {error}: the store's plug-in does not keep its contract") from error
         self.journal.note("identity", identity=mailbox.info.identity)
+        self._settle(mailbox)
         where = mailbox.look([self.target(item) for item in todo])
         outcomes = []
         for item_id, item in targets.items():
@@ -287,10 +289,33 @@ class UnitRun:
                 outcome, detail = Outcome.REMOVED, "found removed when the run was resumed"
             else:
                 outcome, detail = removals[item_id].outcome, removals[item_id].detail
-            if outcome is Outcome.REMOVED and where[item_id] not in _GONE[disposal]:
+            if outcome is Outcome.REMOVED and where[item_id] is Whereabouts.ELSEWHERE:
+                detail = "; ".join(filter(None, (detail, "a message of that name is elsewhere in the mailbox")))
+            elif outcome is Outcome.REMOVED and where[item_id] not in _GONE[disposal]:
                 outcome, detail = Outcome.FAILED, f"reported removed, but found {where[item_id].value} when looked for"
             outcomes.append((item, outcome, detail))
-        self.journal.ended(outcomes)
+        self._end_removal(outcomes, {item for item in todo if where[self.target(item).id] is Whereabouts.HERE})
+
+    def _settle(self, mailbox: Mailbox) -> None:
+        """See to it that a removal left nothing beside the mailbox (a replaced file holds what was removed)."""
+        for done in mailbox.recover():
+            self.journal.note("recovered", what=done)
+            for left in mailbox.recover():
+                raise Unfinished(f"{self.unit.name}: the removal is not finished: {left}", hint=_RESUME)
+
+    def _end_removal(self, outcomes: list[tuple[int, Outcome, str]], here: set[int]) -> None:
+        """Journal the outcomes. What is unknown, or failed and is still there, stays open: the cause may be mended."""
+        again = {
+            item: detail
+            for item, outcome, detail in outcomes
+            if outcome is Outcome.UNKNOWN or (outcome is Outcome.FAILED and item in here)
+        }
+        self.journal.ended([ended for ended in outcomes if ended[0] not in again])
+        if again:
+            raise Unfinished(
+                f"{self.unit.name}: {len(again)} messages are not surely removed: {next(iter(again.values()))}",
+                hint=_RESUME,
+            )
 
     def _gone_before(self, mailbox: Mailbox, items: list[int], disposal: Disposal) -> set[int]:
         """Of ``items``, whose removal an earlier process had begun, those that it had finished."""
