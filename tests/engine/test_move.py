@@ -340,14 +340,18 @@ def test_s20_removal_is_proved(mail: Path, case: Path) -> None:
 
 
 def test_s20_a_store_that_lies_is_found_out(mail: Path, case: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A store that says "removed" and removes nothing: the run says failed, and that it is still there."""
+    """A store that says "removed" and removes nothing: the run says that they are still there, and stays open."""
     assert plan(mail / "anna.mbox", case).code == 0
     monkeypatch.setattr(
         MboxMailbox, "remove", lambda self, targets, disposal: iter(Removal(t.id, Outcome.REMOVED) for t in targets)
     )
     done = run(case)
     assert done.code == 9, done.text
-    assert outcomes(case) == {"failed": 3}
+    assert "reported removed, but found" in done.err
+    assert "3 items are open" in done.out
+    finished = excise_cli("resume", case, "--finish", "--jobs", "1")
+    assert finished.code == 9, finished.text
+    assert outcomes(case) == {"unknown": 3}
     assert ids_in_mbox(mail / "anna.mbox") == Counter("01234567")
 
 
