@@ -78,6 +78,7 @@ class UnitRun:
         self.evidence = case.evidence_dir(plan.number, unit.unit)
         self.kinds = tuple(EvidenceKind(kind) for kind in plan.header["evidence"])
         self.late = 0
+        self.unread: dict[int, str] = {}
 
     def close(self) -> None:
         """Close both logs."""
@@ -183,7 +184,10 @@ class UnitRun:
         except ItemChanged as error:
             self.journal.ended([(item, Outcome.CHANGED, str(error))])
         except ItemDamaged as error:
-            self.journal.ended([(item, Outcome.FAILED, str(error))])
+            if isinstance(error.__cause__, OSError):
+                self.unread[item] = str(error)  # the disk's fault and not the message's: it stays open
+            else:
+                self.journal.ended([(item, Outcome.FAILED, str(error))])
         else:
             if fetched.version == target.version:
                 return fetched
@@ -367,6 +371,10 @@ class UnitRun:
                 self.prove(mailbox)
             else:
                 self._end_without_removal()
+            for first in list(self.unread.values())[:1]:
+                raise Unfinished(
+                    f"{self.unit.name}: {len(self.unread)} messages could not be read: {first}", hint=_RESUME
+                )
         finally:
             mailbox.close()
 
