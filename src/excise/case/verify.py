@@ -30,6 +30,7 @@ from excise.case.reread import reread_part
 from excise.core.errors import ExciseError
 from excise.core.files import PARTIAL, read_regular
 from excise.core.marker import CASE_FILE
+from excise.model.item import Action
 
 #: Replays a unit's journal: (plan, unit, records, path) -> item number -> its status; raises DoesNotVerify.
 Replay = Callable[[list[dict[str, Any]], list[int], str], dict[int, Any]]
@@ -57,8 +58,8 @@ def verify_case(case: Case, replay: Replay, expect_head: str | None = None) -> I
     for number in case.plan_numbers():
         try:
             plan = read_plan(case, number)
-        except ExciseError as error:
-            yield Check(f"plan {number}", False, error.message)
+        except (ExciseError, OSError) as error:
+            yield Check(f"plan {number}", False, f"{case.plan_dir(number) / HEADER}: {error}")
             continue
         yield _check_plan_hash(case, plan, recorded)
         yield from _check_units(case, plan, audit, replay)
@@ -243,10 +244,12 @@ def _check_bag(case: Case, plan: Plan, audit: ChainReading) -> Iterator[Check]:
 def _check_copies(case: Case, plan: Plan, bag: Path) -> Iterator[Check]:
     """The living records agree with those in the sealed bag: equal, or for logs, begun with them."""
     records = bag / "data" / "records"
-    newest = plan.number == case.plan_numbers()[-1]
     pairs = [(case.root / CASE_FILE, records / CASE_FILE, False), (case.audit_path, records / "audit.jsonl", True)]
-    if newest:
+    sealed = [number for number in case.plan_numbers() if is_sealed(case.bag_dir(number))]
+    if plan.number == sealed[-1]:
         pairs.append((case.root / "outcome.csv", records / "outcome.csv", False))
+    if plan.number == max((n for n in sealed if _searched(case, n)), default=0):
+        pairs.append((case.root / "scope.csv", records / "scope.csv", False))
     pairs += [
         (plan.directory / p.relative_to(records / "plan"), p, False) for p in sorted(records.glob("plan/**/*.json*"))
     ]
@@ -254,14 +257,6 @@ def _check_copies(case: Case, plan: Plan, bag: Path) -> Iterator[Check]:
         (case.root / "units" / p.relative_to(records / "units"), p, True)
         for p in sorted(records.glob("units/*/*.jsonl"))
     ]
-    if plan.action != "restore":
-        last = [
-            n
-            for n in case.plan_numbers()
-            if is_sealed(case.bag_dir(n)) and (case.bag_dir(n) / "data/evidence").exists()
-        ]
-        if last and last[-1] == plan.number:
-            pairs.append((case.root / "scope.csv", records / "scope.csv", False))
     for living, copy, grows in pairs:
         try:
             a, b = read_regular(living), read_regular(copy)
@@ -274,11 +269,35 @@ def _check_copies(case: Case, plan: Plan, bag: Path) -> Iterator[Check]:
             )
 
 
+def _searched(case: Case, number: int) -> bool:
+    """True where plan ``number`` is one of a search, which writes scope.csv; a restore does not."""
+    try:
+        return read_plan(case, number).action is not Action.RESTORE
+    except (ExciseError, OSError):
+        return False
+
+
 def _check_strangers(case: Case) -> Iterator[Check]:
+    """Files that no part of the format explains; inside bags and evidence parts the checks above find them."""
     known = {CASE_FILE, "audit.jsonl", "audit.head", "lock", "scope.csv", "outcome.csv", "plan", "units"}
-    bags = {case.bag_dir(number).name for number in case.plan_numbers()}
-    strangers = [
-        p.name for p in sorted(case.root.iterdir()) if p.name not in known | bags and not p.name.endswith(PARTIAL)
-    ]
+    known |= {case.bag_dir(number).name for number in case.plan_numbers()}
+    patterns: tuple[str, ...] = (
+        "plan/[0-9]*",
+        "plan/*/header.json",
+        "plan/*/matches",
+        "plan/*/matches/[0-9]*.jsonl",
+        "units/[0-9]*",
+    )
+    patterns += ("units/*/journal.jsonl", "units/*/audit.jsonl", f"units/*/part-*{PARTIAL}")
+    tags = ("data", "bagit.txt", "bag-info.txt", "manifest-sha256.txt", "tagmanifest-sha256.txt")
+    explained = {case.root / name for name in known} | {
+        path for pattern in patterns for path in case.root.glob(pattern)
+    }
+    explained |= {case.bag_dir(number) / tag for number in case.plan_numbers() for tag in tags}
+    places = [case.root, *(path for path in explained if path.is_dir() and path.name not in ("data", "plan", "units"))]
+    places += [case.root / "plan", case.root / "units"]
+    found = {path for place in places if place.is_dir() and PARTIAL not in place.name for path in place.iterdir()}
+    strangers = sorted(path for path in found - explained if not path.name.endswith(PARTIAL))
     if strangers:
-        yield Check("other files", None, f"not part of the case: {', '.join(strangers[:5])}")
+        named = ", ".join(str(path.relative_to(case.root)) for path in strangers[:5])
+        yield Check("other files", None, f"{len(strangers)} files are not part of the case: {named}")

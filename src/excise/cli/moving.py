@@ -45,7 +45,11 @@ def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = F
                 put_json({"summary": _plan_json(plan)})
             return plan_status(plan)
         if action.removes:
-            confirm(options, work, plan)
+            try:
+                confirm(options, work, plan)
+            except ConfirmationMissing as error:
+                error.exit_code = worst_status([error.exit_code, plan_status(plan)])
+                raise
         return finish(options, work, work.run(plan))
 
 

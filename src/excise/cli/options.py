@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -174,8 +176,7 @@ class Given:
         names = [*(self.options.get("mailbox") or ())]
         path = self.options.get("mailboxes_file")
         if path is not None:
-            listed = [line.split(",")[0].strip().strip('"') for line in _text(path).splitlines()]
-            names += [name for name in listed if name and not name.startswith("#")]
+            names += _column(path, _NAME_HEADS)
             if not names:
                 raise UsageError(f"{path}: expected names of mailboxes, found none", hint="One a line.")
         names = names or list(self.profile.values.get("mailboxes", ()))
@@ -203,11 +204,13 @@ class Given:
                 "criteria are given in more than one place (the line, --criteria, the profile)",
                 hint="Give them in one place, or use the line's with --replace-criteria.",
             )
+        if options["timezone"] is not None and not on_line:
+            raise UsageError("--timezone goes with the criteria's dates", hint="In TOML, set timezone beside them.")
         if path is not None:
             return Criteria.from_toml(_text(path), where=str(path))
         if ways[2]:
             return Criteria.from_toml(self.profile.criteria or {}, where=f"{self.profile.path}: criteria")
-        return Criteria.from_options(**options, message_ids=None if ids is None else read_message_ids(ids))
+        return Criteria.from_options(**options, message_ids=None if ids is None else _column(ids, _ID_HEADS))
 
     def evidence(self) -> tuple[EvidenceKind, ...]:
         """The kinds of evidence."""
@@ -226,6 +229,8 @@ class Given:
         for name in ("max_per_mailbox", "max_total", "max_share"):
             if self.options.get(name) is not None:
                 limits[name] = self.options[name]
+        if not 0 <= limits.get("max_share", 0) <= 100:
+            raise UsageError(f"max-share must be from 0 to 100 percent, not {limits['max_share']}")
         return Caps(**limits)
 
     def order(self, action: Action) -> Order:
@@ -276,16 +281,21 @@ def _text(path: Path) -> str:
         raise UsageError(f"{path}: expected text in UTF-8, found other bytes ({error})") from error
 
 
-def read_message_ids(path: Path) -> list[str]:
-    """Message-IDs from a file: one a line, or the column of a CSV whose heading names it (a message trace)."""
-    import csv
+_ID_HEADS = ("messageid", "internetmessageid")
+_NAME_HEADS = ("recipient", "recipientaddress", "recipients", "mailbox", "emailaddress")
 
+
+def _column(path: Path, heads: tuple[str, ...]) -> list[str]:
+    """Values from a file: one a line, or the column of a CSV whose heading is one of ``heads`` (a message trace).
+
+    Headings are compared in lower case without ``-``, ``_`` and blanks; lines that begin with # are comments.
+    """
     lines = [line for line in _text(path).splitlines() if line.strip() and not line.startswith("#")]
     rows = list(csv.reader(lines))
-    heads = (
-        [cell.strip().lower().replace("-", "").replace("_", "").replace(" ", "") for cell in rows[0]] if rows else []
-    )
-    column = next((heads.index(name) for name in ("messageid", "internetmessageid") if name in heads), None)
-    if column is None:
-        return [line.strip() for line in lines]
-    return [row[column].strip() for row in rows[1:] if len(row) > column and row[column].strip()]
+    named = [re.sub(r"[-_ ]", "", cell.lower()) for cell in rows[0]] if rows else []
+    column = next((named.index(head) for head in heads if head in named), None)
+    if column is not None:
+        return [row[column].strip() for row in rows[1:] if len(row) > column and row[column].strip()]
+    if set(named) & {*_ID_HEADS, *_NAME_HEADS}:
+        raise UsageError(f"{path}: expected a column named {heads[0]}, found {', '.join(rows[0])}")
+    return [line.strip() for line in lines]

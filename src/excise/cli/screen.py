@@ -107,6 +107,10 @@ def show_plan(plan: Plan) -> None:
 
     header = plan.header
     say(f"Plan {plan.number}: {plan.action.value}")
+    if "rule" not in header:
+        say(table([(shown(unit.name, 60), f"{unit.matches:,}") for unit in plan.units], ("mailbox", "messages")))
+        say(f"Plan hash: {plan.sha256}")
+        return
     say(f"Rule: {header['rule']}")
     rows = [
         (shown(u.name, 60), f"{u.seen:,}", f"{u.matches:,}", f"{u.unreadable + u.untestable:,}", _note(u))

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from excise.cli.screen import put_json, say, show_mailboxes
+from excise.core.text import shown
 
 
 @click.command("status")
@@ -27,7 +28,7 @@ def command(case_dir: Path, as_json: bool) -> None:
     case = Case(case_dir)
     numbers = case.plan_numbers()
     if not as_json:
-        say(f"Case {case.id}" + ("" if numbers else ": no plan yet"))
+        say(f"Case {shown(case.id)}" + ("" if numbers else ": no plan yet"))
     for number in numbers:
         plan = read_plan(case, number)
         stands = "run to its end, bag sealed" if is_sealed(case.bag_dir(number)) else "not run to its end"

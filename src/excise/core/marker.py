@@ -26,7 +26,7 @@ def is_case(directory: Path) -> bool:
         facts = json.loads(data)
     except (ValueError, RecursionError):
         return MARKER.encode() in data or (directory / "audit.jsonl").exists()
-    return isinstance(facts, dict) and MARKER in facts
+    return (isinstance(facts, dict) and MARKER in facts) or (directory / "audit.jsonl").exists()
 
 
 def enclosing_case(path: Path) -> Path | None:

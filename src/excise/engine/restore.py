@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from excise.case.bag import is_sealed, tag_manifest_sha256, validate
 from excise.case.chain import ChainedLog, read_chain
 from excise.case.layout import Case
 from excise.case.parts import ITEMS, MESSAGES, part_name
@@ -35,6 +36,8 @@ from excise.store_api.errors import MailboxChanged, Unsupported
 from excise.store_api.protocols import Mailbox, MailboxInfo
 
 _BATCH = 32 << 20
+#: An unknown outcome may be a removal: putting it back is safe, since what is there is counted first.
+_GONE = (Outcome.REMOVED, Outcome.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ def make_restore_plan(case: Case, order: RestoreOrder, audit: ChainedLog) -> Pla
             f"{case.root}: no removed message has the evidence id {', '.join(sorted(left))}",
             hint="The ids stand in outcome.csv, in the column evidence.",
         )
+    _check_bags(case, audit, {line["from_plan"] for _, lines in groups.values() for line in lines})
     if not groups:
         raise UsageError(f"{case.root}: nothing was removed in this case, so there is nothing to put back")
     number, unit_number = case.plan_numbers()[-1] + 1, case.next_unit()
@@ -100,6 +104,18 @@ def _refuse_unless_done(case: Case, audit: ChainedLog) -> None:
     )
 
 
+def _check_bags(case: Case, audit: ChainedLog, plans: set[int]) -> None:
+    """The evidence that is to go back is sealed, bound by the audit log, and BagIt's validator accepts it."""
+    for number in sorted(plans):
+        bag = case.bag_dir(number)
+        seals = [r["tagmanifest_sha256"] for r in audit.records if r["type"] == "bag-sealed" and r["plan"] == number]
+        if not is_sealed(bag) or tag_manifest_sha256(bag) not in seals:
+            raise DoesNotVerify(
+                f"{bag}: not the bag that the audit log recorded", hint=f"See: excise verify {case.root}"
+            )
+        validate(bag)
+
+
 def _removing_units(case: Case) -> Iterator[tuple[Plan, UnitPlan]]:
     for number in case.plan_numbers():
         plan = read_plan(case, number)
@@ -111,21 +127,25 @@ def _removed_lines(
     case: Case, plan: Plan, unit: UnitPlan, order: RestoreOrder, left: set[str]
 ) -> Iterator[dict[str, Any]]:
     matches = {match["item"]: match for match in read_matches(plan, unit)}
+    twins: Counter[tuple[str, str]] = Counter()
     path = case.unit_dir(unit.unit) / "journal.jsonl"
-    for number, item in replay(read_chain(path).records, matches, str(path)).items():
+    status = replay(read_chain(path).records, matches, str(path))
+    for number, item in status.items():
+        twins[matches[number]["folder"], matches[number]["version"]] += item.outcome in _GONE
+    for number, item in status.items():
         evidence = f"{unit.unit:05}-{number:06}"
-        # An unknown outcome may be a removal: putting it back is safe, since what is there is counted first.
-        if item.outcome in (Outcome.REMOVED, Outcome.UNKNOWN) and (not order.only or evidence in order.only):
+        if item.outcome in _GONE and (not order.only or evidence in order.only):
             left.discard(evidence)
             match = matches[number]
             yield match | {
                 "evidence": evidence,
                 "from_plan": plan.number,
                 "from_unit": unit.unit,
-                "part": item.part,
                 "from_item": number,
+                "part": item.part,
                 "sha256": item.sha256,
                 "size": item.size,
+                "twins": twins[match["folder"], match["version"]],
             }
 
 
@@ -217,9 +237,9 @@ class RestoreRun:
         if (found["sha256"], found["version"]) != (line["sha256"], line["version"]):
             raise DoesNotVerify(f"{part}: {line['evidence']}: not the item that was removed, by its hash")
         delivered = datetime.fromisoformat(found["delivered"]) if found["delivered"] else None
-        # Where a mailbox has no folders, all goes into it: the folder stays on record in the evidence.
-        folder = found["folder"] if registry.store(self.unit.kind).capabilities.has_folders else ""
-        return Deposit(content, folder, frozenset(found["flags"]), delivered, found["attributes"])
+        return Deposit(
+            content, self._folder(found["folder"]), frozenset(found["flags"]), delivered, found["attributes"]
+        )
 
     def run(self) -> None:
         """Put back what is not there."""
@@ -272,16 +292,16 @@ class RestoreRun:
 
     def _put(self, mailbox: Mailbox, batch: list[tuple[int, Deposit]]) -> None:
         versions = {item: mailbox.version_of(deposit) for item, deposit in batch}
-        there = self._there(mailbox, set(versions.values()))
+        room = self._room(mailbox, versions)
         missing: list[tuple[int, Deposit]] = []
         outcomes: list[tuple[int, Outcome, str, str | None]] = []
         for item, deposit in batch:
             key = (self._place(deposit.folder), versions[item])
-            if there[key] > 0:
-                there[key] -= 1
-                outcomes.append((item, Outcome.ALREADY_THERE, "", None))
-            else:
+            if room[key] > 0:
+                room[key] -= 1
                 missing.append((item, deposit))
+            else:
+                outcomes.append((item, Outcome.ALREADY_THERE, "", None))
         placed = list(mailbox.put([deposit for _, deposit in missing]))
         if len(placed) != len(missing):
             raise ExciseError(
@@ -296,6 +316,19 @@ class RestoreRun:
     def _place(self, folder: str) -> str:
         """The folder as it is counted: another store (``--into``) may call it otherwise, so there all count as one."""
         return "" if self.plan.header["scope"]["into"] else folder
+
+    def _room(self, mailbox: Mailbox, versions: Mapping[int, str]) -> dict[tuple[str, str], int]:
+        """How many copies may still be put, by place and version: as many as were removed less those there."""
+        removed: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
+        for item, version in versions.items():
+            line = self.lines[item]
+            removed[self._place(self._folder(line["folder"])), version][line["from_unit"]] = line["twins"]
+        there = self._there(mailbox, set(versions.values()))
+        return {key: sum(units.values()) - there[key] for key, units in removed.items()}
+
+    def _folder(self, folder: str) -> str:
+        """The folder an item goes to; where a mailbox has none, all goes into it (the evidence keeps the name)."""
+        return folder if registry.store(self.unit.kind).capabilities.has_folders else ""
 
     def _there(self, mailbox: Mailbox, versions: set[str]) -> Counter[tuple[str, str]]:
         """How many there are of each version, by place."""

@@ -172,10 +172,10 @@ def _is_archive(path: Path) -> bool:
 
 
 def _drop_doubles(scope: Scope) -> None:
-    seen: dict[tuple[str, str], str] = {}
+    seen: dict[str, str] = {}
     kept = []
     for info in scope.mailboxes:
-        first = seen.setdefault((info.kind, info.identity), info.name)
+        first = seen.setdefault(info.locator, info.name)
         if first is info.name:
             kept.append(info)
         else:
