@@ -25,7 +25,7 @@ demo: $(VENV)/.made
 	$(BIN)/excise demo
 
 test: $(VENV)/.made
-	$(BIN)/pytest -n $(JOBS) --dist loadgroup --timeout 600 -m "not soak" $(TESTS)
+	$(BIN)/pytest -n $(JOBS) --dist loadfile --timeout 600 -m "not soak" $(TESTS)
 
 soak: $(VENV)/.made
 	$(BIN)/pytest -m soak --timeout 14400 $(TESTS)

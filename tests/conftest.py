@@ -1,6 +1,10 @@
-"""Where EXCISE_CI is set, a test that is skipped because a program or a package is missing fails instead.
+"""What holds for all tests.
 
-A skip is easily overlooked, and on the machine that decides over a change everything is meant to be there.
+Where EXCISE_CI is set, a test that is skipped because a program or a package is missing fails instead: a skip is easily
+overlooked, and on the machine that decides over a change everything is meant to be there.
+
+Hypothesis has no deadline: how long one example takes says more about the machine's other work than about Excise, and
+``--timeout`` bounds every test.
 """
 
 from __future__ import annotations
@@ -11,6 +15,10 @@ from collections.abc import Generator
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("excise", deadline=None)
+settings.load_profile("excise")
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 _MISSING = re.compile(r"is not installed|could not import|\bneeds (?!root\b)")
