@@ -202,8 +202,8 @@ class Work:
         if not any(r["type"] == "plan-made" and r["plan_sha256"] == plan.sha256 for r in self.audit.records):
             raise Refused(
                 "S06",
-                f"{plan.directory}: the plan is not the one that the audit log recorded",
-                hint="Nothing was touched. Look at it with: excise verify CASE",
+                f"{plan.directory}: not a plan that the audit log recorded (changed, or its making was interrupted)",
+                hint="Nothing was touched. See excise verify CASE; start again with a new case.",
             )
         return plan
 

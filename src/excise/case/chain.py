@@ -139,6 +139,8 @@ class ChainedLog:
         for record in records:
             full = {**record, "seq": len(self.records) + len(made), "time": iso(now()), "prev": head}
             line = canonical_json(full)
+            if len(line) >= _LINE_LIMIT:
+                raise ExciseError(f"{self.path}: a record of {len(line):,} bytes is too large for the log")
             head = sha256_hex(line)
             lines.append(line + b"\n")
             made.append(full)

@@ -39,22 +39,18 @@ class Authorisation:
 
     def record(self) -> dict[str, Any]:
         """With the facts that the machine adds: user, host, time, versions."""
-        try:
-            user = getpass.getuser()
-        except (KeyError, OSError):
-            user = ""
-        return {
-            "ticket": self.ticket,
-            "reason": self.reason,
-            "operator": self.operator,
-            "user": user,
-            "uid": os.getuid(),
-            "host": socket.gethostname(),
-            "excise": __version__,
-            "python": platform.python_version(),
-            "system": platform.platform(),
-            "time": iso(now()),
-        }
+        said = {"ticket": self.ticket, "reason": self.reason, "operator": self.operator}
+        return {**said, **who(), "system": platform.platform(), "time": iso(now())}
+
+
+def who() -> dict[str, Any]:
+    """Who runs this command, with what, as the machine tells it (S22)."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = ""
+    machine = {"user": user, "uid": os.getuid(), "host": socket.gethostname()}
+    return {**machine, "excise": __version__, "python": platform.python_version()}
 
 
 class Case:

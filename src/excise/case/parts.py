@@ -165,6 +165,12 @@ def partial_name(part: int) -> str:
     return f"{part_name(part)}{PARTIAL}"
 
 
+def committed_parts(directory: Path) -> list[tuple[int, Path]]:
+    """The committed parts in a unit's evidence directory, by number."""
+    found = [(int(path.name[5:]), path) for path in directory.glob("part-*") if path.name[5:].isdecimal()]
+    return sorted(found)
+
+
 def part_name(part: int) -> str:
     """The name of a committed part."""
     return f"part-{part:03}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,7 @@ def read_plan(case: Case, number: int | None = None) -> Plan:
     data = read_regular(path)
     try:
         header = json.loads(data)
-        units = tuple(UnitPlan(**unit) for unit in header["units"])
+        units = tuple(_unit(unit) for unit in header["units"])
         action = Action(header["action"])
         if header["case"] != case.id or header["plan"] != number:
             raise DoesNotVerify(
@@ -130,6 +130,18 @@ def read_plan(case: Case, number: int | None = None) -> Plan:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DoesNotVerify(f"{path}: expected the header of a plan, found something else ({error})") from error
     return Plan(number, action, header, units, sha256_hex(data), path.parent)
+
+
+def _unit(values: dict[str, Any]) -> UnitPlan:
+    """A unit from its JSON; a TypeError for a value of another type (S27: a unit's number becomes a path)."""
+    unit = UnitPlan(**values)
+    for entry in fields(UnitPlan):
+        value = getattr(unit, entry.name)
+        if type(value) is not {"int": int, "str": str}[str(entry.type)]:
+            raise TypeError(f"{entry.name} of a unit is {value!r}")
+    if not 0 < unit.unit < 100_000:
+        raise ValueError(f"the number of a unit is {unit.unit}")
+    return unit
 
 
 def read_lines(path: Path, expected_sha256: str) -> list[dict[str, Any]]:

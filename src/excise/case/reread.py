@@ -42,6 +42,8 @@ def reread_part(part: Path) -> Reread:
     for line in lines:
         if line["item"] in found.items:
             found.problems.append(f"{part}/items.jsonl: item {line['item']} stands there twice")
+        if line.get("mbox") is None and line.get("eml") is None:
+            found.problems.append(f"{part}/items.jsonl: item {line['item']} has no content in this part")
         found.items[line["item"]] = line
     if any(line.get("mbox") is not None for line in lines) or (part / "messages.mbox").exists():
         _compare_mbox(part / "messages.mbox", lines, found.problems)

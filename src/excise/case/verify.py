@@ -61,7 +61,7 @@ def verify_case(case: Case, replay: Replay, expect_head: str | None = None) -> I
         except (ExciseError, OSError) as error:
             yield Check(f"plan {number}", False, f"{case.plan_dir(number) / HEADER}: {error}")
             continue
-        yield _check_plan_hash(case, plan, recorded)
+        yield _check_plan_hash(case, plan, recorded, audit)
         yield from _check_units(case, plan, audit, replay)
         yield from _check_bag(case, plan, audit)
     made = {r.get("plan") for r in recorded.values()}
@@ -115,9 +115,12 @@ def _heads(reading: ChainReading) -> Iterator[str]:
     yield reading.head
 
 
-def _check_plan_hash(case: Case, plan: Plan, recorded: dict[Any, Any]) -> Check:
+def _check_plan_hash(case: Case, plan: Plan, recorded: dict[Any, Any], audit: ChainReading) -> Check:
+    told = any(r.get("plan") == plan.number and r["type"] in ("plan-made", "confirmed") for r in audit.records)
     name = f"plan {plan.number}"
     path = plan.directory / HEADER
+    if plan.sha256 not in recorded and not told:
+        return Check(name, None, f"{path}: the command that made it was interrupted before it was recorded")
     if plan.sha256 not in recorded:
         return Check(name, False, f"{path}: its SHA-256 {plan.sha256[:16]}… is not the one in the audit log")
     if plan.header.get("case_sha256") != case.sha256:

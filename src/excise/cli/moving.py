@@ -35,9 +35,8 @@ def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = F
     ):
         plan = work.plan(order, scope)
         if options.get("reveal"):
-            work.audit.append(
-                {"type": "subjects-revealed", "plan": plan.number, "subjects": api.distinct_subjects(plan)}
-            )
+            for subject, count in api.distinct_subjects(plan):
+                work.audit.append({"type": "subject", "plan": plan.number, "subject": subject[:1000], "count": count})
             work.save_head()
         report_plan(options, plan)
         if only_plan:

@@ -78,6 +78,8 @@ def make_plan(
     """Search the scope and freeze the plan. Every mailbox is logged, with zero hits and failures too (S22)."""
     if order.action.removes:
         order.criteria.require_for("move")
+    if not order.evidence:
+        raise UsageError("no kind of evidence is named", hint="Name mbox, eml or both.")
     if order.expect_mailboxes is not None and order.expect_mailboxes != len(scope.mailboxes) + len(scope.not_searched):
         raise Refused(
             "S03",

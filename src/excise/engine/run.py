@@ -16,8 +16,9 @@ from typing import Any
 
 from excise.case.bag import is_sealed, seal, tag_manifest_sha256, validate
 from excise.case.chain import ChainedLog, read_chain
-from excise.case.layout import Case
+from excise.case.layout import Case, who
 from excise.case.parts import ITEMS as ITEM_LINES
+from excise.case.parts import committed_parts
 from excise.case.plan import Plan, UnitPlan, read_matches
 from excise.case.records import ITEMS, OUTCOME, SCOPE, csv_bytes, item_row
 from excise.core.errors import STATUS_ORDER, ConfirmationMissing, DoesNotVerify, Refused, UsageError, worst_status
@@ -56,7 +57,7 @@ def confirm(audit: ChainedLog, plan: Plan, how: str) -> None:
             plan.header["refused"].removesuffix(" (safety rule S04)"),
             hint="Nothing was touched. Narrow the criteria.",
         )
-    audit.append({"type": "confirmed", "plan": plan.number, "plan_sha256": plan.sha256, "how": how})
+    audit.append({"type": "confirmed", "plan": plan.number, "plan_sha256": plan.sha256, "how": how, "who": who()})
 
 
 def is_confirmed(audit: ChainedLog, plan: Plan) -> bool:
@@ -91,7 +92,8 @@ def execute(
     begun = _has(audit, "run-started", plan)
     if not begun and plan.action is not Action.RESTORE:
         check_space(case, plan)
-    audit.append({"type": "run-resumed" if begun else "run-started", "plan": plan.number, "plan_sha256": plan.sha256})
+    kind = "run-resumed" if begun else "run-started"
+    audit.append({"type": kind, "plan": plan.number, "plan_sha256": plan.sha256, "who": who()})
     announce(audit.head)
     result = RunResult(plan)
     sealed = is_sealed(case.bag_dir(plan.number))
@@ -289,10 +291,10 @@ def _outcome_rows(case: Case, plan: Plan) -> Iterator[dict[str, Any]]:
 
 def _item_rows(case: Case, plan: Plan) -> Iterator[dict[str, Any]]:
     for unit in plan.units:
-        for part in sorted(case.evidence_dir(plan.number, unit.unit).glob("part-[0-9][0-9][0-9]")):
+        for number, part in committed_parts(case.evidence_dir(plan.number, unit.unit)):
             try:
                 with (part / ITEM_LINES).open("rb") as stream:
                     for line in stream:
-                        yield item_row(json.loads(line), unit.unit, int(part.name[-3:]))
+                        yield item_row(json.loads(line), unit.unit, number)
             except (ValueError, AttributeError, TypeError, RecursionError) as error:
                 raise DoesNotVerify(f"{part / ITEM_LINES}: expected lines of items, found something else") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,10 @@ from excise.model.message import Untestable, envelope
 from excise.store_api import registry
 from excise.store_api.errors import MailboxChanged
 from excise.store_api.protocols import Mailbox, MailboxInfo, Tally, Unreadable
+
+#: How often a mailbox that changes while it is read is read at most, and the pause before the second time, in seconds.
+_ATTEMPTS = 6
+_FIRST_PAUSE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,40 @@ class Searched:
 
 def search_mailbox(
     mailbox: Mailbox, criteria: Criteria, searched: Searched, channel: Channel
-) -> Iterator[Match | NotTested]:
-    """Search an open mailbox. ``searched`` holds the counts at the end; the mailbox must be the same one then (S30)."""
-    matcher = Matcher(criteria)
+) -> list[Match | NotTested]:
+    """Search an open mailbox. ``searched`` holds the counts at the end; the mailbox must be the same one then (S30).
+
+    What another program rewrote meanwhile (Dovecot does so in an mbox into which mail is delivered) is read again, a
+    few times; a MailboxChanged then says that it never held still.
+    """
     before = mailbox.info.identity
-    searched.tally.report = channel.advance
+    pause = _FIRST_PAUSE
+    for left in reversed(range(_ATTEMPTS)):
+        searched.tally, searched.matches, searched.untestable = Tally(report=channel.advance), 0, 0
+        try:
+            found = list(_search_once(mailbox, criteria, searched, channel))
+        except MailboxChanged:
+            if not left or mailbox.info.identity != before:
+                raise
+            channel.check()
+            time.sleep(pause)
+            pause *= 2
+            continue
+        break
+    searched.tally.flush()
+    channel.matched(searched.matches)
+    if mailbox.info.identity != before:
+        raise MailboxChanged(
+            f"{mailbox.info.name}: the mailbox was replaced by another one while it was searched",
+            hint="Run the command again when nobody rewrites it.",
+        )
+    return found
+
+
+def _search_once(
+    mailbox: Mailbox, criteria: Criteria, searched: Searched, channel: Channel
+) -> Iterator[Match | NotTested]:
+    matcher = Matcher(criteria)
     for found in mailbox.find(matcher, searched.tally):
         channel.check()
         if isinstance(found, Unreadable):
@@ -62,25 +96,18 @@ def search_mailbox(
         verdict = matcher.test(found.view)
         if verdict.matched:
             searched.matches += 1
-            channel.matched(1)
             yield Match(found.id, found.version, found.view.folder, verdict.terms, found.doubt, envelope(found.view))
         elif verdict.untestable:
             searched.untestable += 1
             yield NotTested(found.id, found.view.folder, found.id, verdict.untestable, envelope(found.view))
-    searched.tally.flush()
-    if mailbox.info.identity != before:
-        raise MailboxChanged(
-            f"{mailbox.info.name}: the mailbox was replaced by another one while it was searched",
-            hint="Run the command again when nobody rewrites it.",
-        )
 
 
 def open_and_search(
     info: MailboxInfo, criteria: Criteria, searched: Searched, channel: Channel
-) -> Iterator[Match | NotTested]:
+) -> list[Match | NotTested]:
     """Open the mailbox read-only, search it, close it."""
     mailbox = registry.store(info.kind).open(info.locator)
     try:
-        yield from search_mailbox(mailbox, criteria, searched, channel)
+        return search_mailbox(mailbox, criteria, searched, channel)
     finally:
         mailbox.close()

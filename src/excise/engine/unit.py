@@ -16,7 +16,7 @@ from typing import Any
 
 from excise.case.chain import ChainedLog
 from excise.case.layout import Case
-from excise.case.parts import EvidenceKind, PartWriter, Provenance, part_name, partial_name
+from excise.case.parts import EvidenceKind, PartWriter, Provenance, committed_parts, part_name, partial_name
 from excise.case.plan import Plan, UnitPlan, read_matches, read_plan
 from excise.case.reread import reread_part
 from excise.core.clock import iso, now
@@ -122,13 +122,12 @@ class UnitRun:
         """
         for partial in self.directory.glob("part-*"):
             shutil.rmtree(partial)
-        committed = sorted(self.evidence.glob("part-[0-9][0-9][0-9]"))
+        committed = committed_parts(self.evidence)
         known = {record["part"] for record in self.journal.records if record["type"] == Event.FETCHED}
         if committed:
             # The process that gave a part its name may have been killed before it flushed that name.
             flush_names(self.evidence, self.case.root)
-        for part in committed:
-            number = int(part.name[-3:])
+        for number, part in committed:
             if number not in known:
                 raise DoesNotVerify(
                     f"{part}: expected the parts that the journal names, found another one",
@@ -136,7 +135,7 @@ class UnitRun:
                 )
             pending = [i for i in self.journal.in_state(State.FETCHED) if self.journal.status[i].part == number]
             self.journal.event(Event.PRESERVED, pending, part=number)
-        return int(committed[-1].name[-3:]) if committed else 0
+        return committed[-1][0] if committed else 0
 
     def preserve(self, mailbox: Mailbox) -> None:
         """Fetch, hash, write and commit every item that is not yet in the evidence."""
