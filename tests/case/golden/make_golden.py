@@ -105,12 +105,12 @@ def make_case(name: str, *, stopped: bool) -> None:
     with api.new_case(root, (str(mail),), who, setting) as work:
         plan = work.plan(order(mail))
         work.confirm(plan, "by make_golden.py")
-        work.run(plan)
+        assert work.run(plan).sealed is not stopped
     if not stopped:
         with api.open_case(root, setting) as work:
             plan = work.plan_restore(api.RestoreOrder(only=("00001-000001",)))
             work.confirm(plan, "by make_golden.py")
-            work.run(plan)
+            assert work.run(plan).sealed
     shutil.copytree(root, HERE / name)
 
 
