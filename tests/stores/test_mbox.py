@@ -337,8 +337,18 @@ def test_s03_in_a_directory_only_mboxes_are_taken(tmp_path: Path) -> None:
     assert isinstance(refused, NotSearched)
 
 
-def test_a_rewrite_during_a_search_is_said(tmp_path: Path) -> None:
-    """A mailbox that another program rewrites while it is read is an error, never a short list."""
+def test_a_small_mailbox_is_read_as_it_was_at_one_moment(tmp_path: Path) -> None:
+    """A rewrite in the middle of a search does not show."""
+    path = simple(tmp_path / "ann", 50)
+    found = opened(path).find(everything(), Tally())
+    next(found)
+    path.write_bytes(b"")
+    assert len(list(found)) == 49
+
+
+def test_a_rewrite_during_a_search_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large mailbox that another program rewrites while it is read is an error, never a short list."""
+    monkeypatch.setattr("excise.stores.mbox.source.SNAPSHOT_MAX", 100)
     path = simple(tmp_path / "ann", 50)
     box = opened(path)
     found = box.find(everything(), Tally())
@@ -348,8 +358,12 @@ def test_a_rewrite_during_a_search_is_said(tmp_path: Path) -> None:
         list(found)
 
 
-def test_growth_during_a_search_is_none_of_its_business(tmp_path: Path) -> None:
+@pytest.mark.parametrize("snapshot", [100, 1 << 24])
+def test_growth_during_a_search_is_none_of_its_business(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, snapshot: int
+) -> None:
     """New mail is not seen, and no error."""
+    monkeypatch.setattr("excise.stores.mbox.source.SNAPSHOT_MAX", snapshot)
     path = simple(tmp_path / "ann", 5)
     found = opened(path).find(everything(), Tally())
     next(found)

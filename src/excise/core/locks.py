@@ -53,9 +53,12 @@ class LockLost(SourceUnavailable):
     error_id = "lock-lost"
 
 
-def try_lock(fd: int) -> bool:
-    """Take an exclusive fcntl lock on the whole open file ``fd`` (open for writing), now or not at all."""
-    return _set_lock(fd, fcntl.F_WRLCK)
+def try_lock(fd: int, *, shared: bool = False) -> bool:
+    """Take an fcntl lock on the whole open file ``fd``, now or not at all.
+
+    An exclusive one, for which ``fd`` is open for writing, or a ``shared`` one, for which it is open for reading.
+    """
+    return _set_lock(fd, fcntl.F_RDLCK if shared else fcntl.F_WRLCK)
 
 
 def unlock(fd: int) -> None:
@@ -104,6 +107,16 @@ def nobody_writes(fd: int) -> bool | None:
         return False if error.errno == errno.EAGAIN else None
     fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
     return True
+
+
+def anyone_waits(fd: int) -> bool:
+    """True where some process is known to be blocked on an fcntl lock on the file of ``fd``, as Dovecot waits."""
+    mark = f":{os.fstat(fd).st_ino} "
+    try:
+        with Path("/proc/locks").open(encoding="ascii", errors="replace") as lines:
+            return any("->" in line and mark in line for line in lines)
+    except OSError:
+        return False
 
 
 def writers(info: os.stat_result) -> Iterator[int]:

@@ -1,7 +1,7 @@
 """One mbox as a mailbox of the store contract.
 
-Invariants: reading takes no lock and maps no memory; what it saw is checked by fingerprint before anything is removed.
-Whatever writes does so under both locks, after ``recover``.
+Invariants: reading maps no memory and leaves no trace; what it saw is checked by fingerprint before anything is
+removed. Whatever writes does so under both locks, after ``recover``.
 """
 
 from __future__ import annotations
@@ -272,14 +272,23 @@ class MboxMailbox:
         self._identity = identity
 
     def _remove(self, targets: Sequence[Target]) -> list[Removal]:
+        give_way_until = time.monotonic() + self.patience / 2
+        while True:
+            try:
+                return self._remove_now(targets, give_way=time.monotonic() < give_way_until)
+            except replacing.OthersWait:
+                time.sleep(0.05)
+
+    def _remove_now(self, targets: Sequence[Target], *, give_way: bool) -> list[Removal]:
         with self._locked() as lock:
             view = FileView(lock.fd, self._path)
             answers, chosen, groups = choose(Index(view), targets)
             if not chosen:
                 return list(answers.values())
+            marks = [fingerprint(view, entry) for entry in chosen]
+            keep = complement(chosen, len(view))
             try:
-                marks = [fingerprint(view, entry) for entry in chosen]
-                old = replacing.replace(lock, self._beside, complement(chosen, len(view)), marks)
+                old = replacing.replace(lock, self._beside, keep, marks, give_way=give_way)
             except Unfinished as error:
                 return [a if a.outcome is not Outcome.REMOVED else _unknown(a, error) for a in answers.values()]
             self._identity = replacing.identity_of(self._path, self._path.lstat())

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from excise.core.errors import ExciseError, Refused, Unfinished
 from excise.core.files import file_identity, fsync_directory, open_nofollow, os_error
-from excise.core.locks import MailboxLock, nobody_writes, process_name, try_lock, writers
+from excise.core.locks import MailboxLock, anyone_waits, nobody_writes, process_name, try_lock, writers
 from excise.mbox import FileShrank, FileView
 from excise.store_api.errors import MailboxBusy, MailboxChanged
 from excise.stores.mbox.append import append, fingerprints, glue, lacking, newline_of
@@ -43,6 +43,10 @@ _CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 Range = tuple[int, int]
 
 
+class OthersWait(MailboxBusy):
+    """A program waits for the lock on the file that would be replaced."""
+
+
 def identity_of(path_or_fd: Path | int, info: os.stat_result) -> str:
     """What makes the mailbox the same one (S30): device and inode of the file that it was first, as our own
     replacements hand it on (bound to the inode, so that a copy with all its attributes is another mailbox)."""
@@ -55,13 +59,21 @@ def identity_of(path_or_fd: Path | int, info: os.stat_result) -> str:
 
 
 def replace(
-    lock: MailboxLock, beside: Beside, keep: Sequence[Range], removed: Sequence[str], *, exchange: bool = True
+    lock: MailboxLock,
+    beside: Beside,
+    keep: Sequence[Range],
+    removed: Sequence[str],
+    *,
+    give_way: bool = False,
+    exchange: bool = True,
 ) -> OldFile:
     """Put a file of the ranges ``keep`` in the place of the locked mailbox; the old file, to be finished without the
     locks.
 
     ``removed``: the fingerprints of the messages that ``keep`` leaves out. On an error nothing has changed, nothing
-    is left behind, and an ExciseError says why. ``exchange=False``: as on a file system that cannot exchange two names.
+    is left behind, and an ExciseError says why. ``give_way``: an OthersWait where, when the copy is made, a program
+    waits for the lock on the old file: it had better have that first. ``exchange=False``: as on a file system that
+    cannot exchange two names.
     """
     try:
         new = os.open(beside.new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -69,6 +81,8 @@ def replace(
         raise os_error(error, beside.path, "making the new mailbox file beside it") from error
     try:
         note = _prepare(lock, beside, new, keep, removed)
+        if give_way:
+            _let_others_first(lock)
         _swap(lock, beside, exchange=exchange)
         # The lock on the new file keeps agents out until its name is on disk: their mail must not be there before it.
         fsync_directory(beside.path.parent)
@@ -85,6 +99,11 @@ def replace(
         raise
     finally:
         os.close(new)
+
+
+def _let_others_first(lock: MailboxLock) -> None:
+    if anyone_waits(lock.fd):
+        raise OthersWait(f"{lock.path}: another program waits for the mailbox")
 
 
 def _prepare(lock: MailboxLock, beside: Beside, new: int, keep: Sequence[Range], removed: Sequence[str]) -> Note:
@@ -271,6 +290,9 @@ class OldFile:
                 return next(writers(os.fstat(self._fd)), None) is None
             if free or time.monotonic() >= deadline:
                 return bool(free)
+            with contextlib.suppress(OSError):
+                # Dovecot, once it has written here, touches the path until it sees another time on this file.
+                os.utime(self._fd)
             time.sleep(pause)
             pause = min(pause * 2, 0.25)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from excise.core.files import open_nofollow, os_error
-from excise.core.locks import MailboxLocked
+from excise.core.locks import MailboxLocked, try_lock, unlock
 from excise.mbox import (
     Entry,
     FileShrank,
@@ -32,11 +33,18 @@ from excise.stores.mbox.replace import identity_of
 ABSENT = "absent"
 #: A message may be this large; a larger one is unreadable.
 MESSAGE_MAX = 1 << 30
+#: A mailbox up to this size is copied to memory under a shared lock, so that nobody rewrites it while it is read.
+SNAPSHOT_MAX = 1 << 24
+_SNAPSHOT_PATIENCE = 2.0
 _SAMPLE = 4096
 
 
 class Source:
-    """An open mailbox file, decompressed where need be; one without a path is an empty mailbox that is not there."""
+    """An open mailbox file; one without a path is an empty mailbox that is not there.
+
+    A small one is read from a copy in memory, a compressed one from a decompressed copy, a large one where it stands:
+    then ``is_intact`` tells afterwards whether another program rewrote it meanwhile.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self.index: Index | None = None
@@ -55,11 +63,30 @@ class Source:
             if is_compressed(head):
                 self.compressed = True
                 self._content = decompress(self.fd, str(path))
+            elif self._info.st_size <= SNAPSHOT_MAX:
+                self._copy_to_memory()
             self.view = FileView(self._content, path)
             self._sample = self._sampled()
         except BaseException:
             self.close()
             raise
+
+    def _copy_to_memory(self) -> None:
+        """Take the copy; where a lock cannot be had soon, or the file has grown large, it is read where it stands."""
+        deadline = time.monotonic() + _SNAPSHOT_PATIENCE
+        while not try_lock(self.fd, shared=True):
+            if time.monotonic() >= deadline:
+                return
+            time.sleep(0.02)
+        try:
+            info = os.fstat(self.fd)
+            if info.st_size <= SNAPSHOT_MAX:
+                copy = os.memfd_create("mailbox", os.MFD_CLOEXEC)
+                self._info, self._content = info, copy
+                with os.fdopen(copy, "wb", closefd=False) as stream:
+                    stream.writelines(FileView(self.fd, str(self._path), info.st_size).chunks(0, info.st_size))
+        finally:
+            unlock(self.fd)
 
     def __enter__(self) -> Source:
         return self
@@ -89,7 +116,7 @@ class Source:
 
     def is_intact(self) -> bool:
         """True where the file was at most appended to since it was opened."""
-        if self._path is None:
+        if self._path is None or (self._content != self.fd and not self.compressed):
             return True
         now, seen = os.fstat(self.fd), self._info
         if (now.st_size, now.st_mtime_ns) == (seen.st_size, seen.st_mtime_ns):
