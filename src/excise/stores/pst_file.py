@@ -33,7 +33,7 @@ _FIRST_UNICODE = 20
 _NO_SET = UUID(int=0)
 
 
-class Unreachable(Exception):  # noqa: N818 - a state of the file, turned into Unreadable or ItemDamaged by those who catch it
+class Unreachable(Exception):
     """libpff could not reach something; the text is its reason."""
 
 

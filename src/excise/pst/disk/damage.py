@@ -27,7 +27,7 @@ class Damage:
         return f"{self.layer}: {self.structure}.{self.field} of {where}: expected {self.expected}, found {self.found}"
 
 
-class Damaged(Exception):  # noqa: N818 - it carries a Damage; it is not a verdict on the program
+class Damaged(Exception):
     """Reading cannot go on at this place. ``damage`` says why; the caller records it and goes on elsewhere."""
 
     def __init__(self, damage: Damage) -> None:
