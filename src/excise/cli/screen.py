@@ -190,6 +190,11 @@ def _last_line(result: RunResult, case: Any) -> str:
             f"Not finished: {result.open_items:,} items are open. Mend the cause, then: excise resume {case.root} "
             f"(or, to close the case with them as failed: excise resume {case.root} --finish)"
         )
+    if not result.sealed:
+        return (
+            f"Not finished: mailboxes could not be worked through to their end. Mend the cause, then: "
+            f"excise resume {case.root} (or, to close the case all the same: excise resume {case.root} --finish)"
+        )
     bad = {k: v for k, v in result.outcomes.items() if k not in ("removed", "copied", "restored", "already there")}
     if bad:
         listed = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(bad.items()))

@@ -78,7 +78,8 @@ def execute(
 ) -> RunResult:
     """Run ``plan``, or go on with it. ``announce`` is told the audit head before anything is removed.
 
-    ``finish``: items that are still open at the end are recorded as failed, so that the bag can be sealed.
+    ``finish``: items that are still open at the end are recorded as failed, so that the bag can be sealed; without it
+    a bag is not sealed either while a mailbox could not be searched again for what was removed from it (S20).
     """
     if _has(audit, "run-finished", plan):
         raise UsageError(
@@ -102,7 +103,7 @@ def execute(
         if finish and not result.interrupted:
             _give_up(case, plan)
     _count(case, plan, result)
-    if not result.open_items and not result.interrupted:
+    if not result.open_items and not result.interrupted and (finish or not result.errors):
         if not sealed:
             _seal(case, plan)
         _record_seal(case, plan, audit)

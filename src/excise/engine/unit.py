@@ -38,6 +38,14 @@ _GONE = {
     Disposal.SOFT: (Whereabouts.RECOVERABLE,),
     Disposal.TRASH: (Whereabouts.IN_TRASH,),
 }
+#: What became of an item that was not where it was planned.
+_LOST = {
+    Whereabouts.ABSENT: Outcome.ALREADY_ABSENT,
+    Whereabouts.ELSEWHERE: Outcome.MOVED_ELSEWHERE,
+    Whereabouts.IN_TRASH: Outcome.MOVED_ELSEWHERE,
+    Whereabouts.RECOVERABLE: Outcome.MOVED_ELSEWHERE,
+    Whereabouts.CHANGED: Outcome.CHANGED,
+}
 _RESUME = "Mend the cause, then: excise resume CASE"
 
 
@@ -178,8 +186,10 @@ class UnitRun:
             fetched = mailbox.fetch(target.id)
         except ItemNotFound as error:
             where = mailbox.look([target])[target.id]
-            outcome = Outcome.ALREADY_ABSENT if where is Whereabouts.ABSENT else Outcome.MOVED_ELSEWHERE
-            self.journal.ended([(item, outcome, str(error))])
+            if where in _LOST:
+                self.journal.ended([(item, _LOST[where], str(error))])
+            else:
+                self.unread[item] = f"{error.message}; when it was looked for: {where.value}"
         except ItemChanged as error:
             self.journal.ended([(item, Outcome.CHANGED, str(error))])
         except ItemDamaged as error:
@@ -295,7 +305,8 @@ class UnitRun:
             if outcome is Outcome.REMOVED and where[item_id] is Whereabouts.ELSEWHERE:
                 detail = "; ".join(filter(None, (detail, "a message of that name is elsewhere in the mailbox")))
             elif outcome is Outcome.REMOVED and where[item_id] not in _GONE[disposal]:
-                outcome, detail = Outcome.FAILED, f"reported removed, but found {where[item_id].value} when looked for"
+                outcome = Outcome.UNKNOWN if where[item_id] is Whereabouts.UNKNOWN else Outcome.FAILED
+                detail = f"reported removed, but found {where[item_id].value} when looked for"
             outcomes.append((item, outcome, detail))
         self._end_removal(outcomes, {item for item in todo if where[self.target(item).id] is Whereabouts.HERE})
 
