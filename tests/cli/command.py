@@ -61,7 +61,7 @@ def _child(args: list[str], environment: dict[str, str], out: int, err: int) -> 
         excise.cli.main()
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 98
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - shown, and the caller looks for it
         traceback.print_exc()
     finally:
         sys.stdout.flush()
