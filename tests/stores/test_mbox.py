@@ -285,6 +285,38 @@ def test_folder_data_is_no_message_and_stays(tmp_path: Path) -> None:
     assert path.read_bytes() == pseudo
 
 
+def test_s18_the_folder_s_data_stays_where_its_message_goes(tmp_path: Path) -> None:
+    """X-IMAPbase moves to the message that will be the first; nothing else changes, and no fingerprint does."""
+    path = tmp_path / "ann"
+    line = from_line(None) + b"\n"
+    base = b"X-IMAPbase: 1795507381 0000000004 work\n"
+    messages = [b"Subject: s%d\nX-UID: %d\n\nbody\n\n" % (n, n) for n in range(4)]
+    messages[1] = messages[1].replace(b"X-UID", b"Content-Length: 5\nX-UID")
+    path.write_bytes(line + messages[0].replace(b"X-UID", base + b"X-UID") + b"".join(line + m for m in messages[1:]))
+    box = opened(path)
+    found = targets_of(box)
+    list(box.remove([found[0], found[1], found[3]], Disposal.HARD))
+    assert path.read_bytes() == line + base + messages[2]
+    assert targets_of(box)[0].version == found[2].version
+    list(box.remove(found[2:3], Disposal.HARD))
+    assert path.read_bytes() == b""
+
+
+def test_s13_the_quoting_is_told_with_each_message(tmp_path: Path) -> None:
+    """As far as it shows: the restore, and whoever reads the evidence, need it."""
+    path = tmp_path / "ann"
+    line = from_line(None) + b"\n"
+    bodies = {"mboxo or mboxrd": b">From x\n", "mboxrd": b">>From x\n", "unknown": b"\nFrom x\n"}
+    path.write_bytes(b"".join(line + b"Subject: x\n\n" + body + b"\n" for body in bodies.values()))
+    box = opened(path)
+    assert [box.fetch(target.id).attributes["quoting"] for target in targets_of(box)] == list(bodies)
+    counted = {"mboxcl2": b"From x\n", "mboxcl": b">From x\n"}
+    path.write_bytes(
+        b"".join(line + b"Subject: x\nContent-Length: %d\n\n%s\n" % (len(body), body) for body in counted.values())
+    )
+    assert [box.fetch(target.id).attributes["quoting"] for target in targets_of(box)] == list(counted)
+
+
 def test_junk_before_the_first_message_is_reported(tmp_path: Path) -> None:
     """It is counted and named, and search goes on."""
     path = tmp_path / "ann"

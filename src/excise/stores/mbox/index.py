@@ -12,10 +12,11 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Sequence
 
-from excise.mbox import Buffer, Entry, fingerprint, from_line, from_line_key, scan
+from excise.mbox import Buffer, Entry, fingerprint, from_line, from_line_key, scan, scan_headers
 from excise.model.item import Outcome, Removal, Target, Whereabouts
 
 _VERSION = re.compile(r"[0-9a-f]{72}\Z")
+_FOLDER_DATA = re.compile(rb"(?im)^X-IMAPbase:[^\n]*\n(?:[ \t][^\n]*\n)*")
 _ID = re.compile(r"([0-9a-f]{72})\.(\d{1,9})\Z")
 
 
@@ -47,11 +48,13 @@ class Index:
         self._buffer = buffer
         self._starts = array("Q")
         self._bounds = array("Q")
+        self._fits = bytearray()
         self._rest: dict[int, Entry] = {}
         keys = []
         for number, entry in enumerate(entry for entry in scan(buffer) if not entry.internal):
             self._starts.append(entry.start)
             self._bounds.extend(entry[1:4])
+            self._fits.append(entry.length_fits)
             if entry.doubt:
                 self._rest[number] = entry
             keys.append(from_line_key(from_line(buffer, entry)) << 32 | number)
@@ -76,8 +79,10 @@ class Index:
         at = bisect_left(self._keys, key << 32)
         while at < len(self._keys) and self._keys[at] >> 32 == key:
             number = self._keys[at] & 0xFFFFFFFF
-            bounds = self._bounds[3 * number : 3 * number + 3]
-            yield self._rest.get(number) or Entry(self._starts[number], bounds[0], bounds[1], bounds[2])
+            content_start, content_end, end = self._bounds[3 * number : 3 * number + 3]
+            yield self._rest.get(number) or Entry(
+                self._starts[number], content_start, content_end, end, length_fits=bool(self._fits[number])
+            )
             at += 1
 
 
@@ -132,6 +137,23 @@ def choose(index: Index, targets: Sequence[Target]) -> tuple[dict[str, Removal],
                 going.append(entry)
                 left[version] -= 1
     return answers, going, left
+
+
+def folder_data(buffer: Buffer, going: Sequence[Entry]) -> tuple[int, bytes] | None:
+    """The line of X-IMAPbase that would go, and where it has to stand: in the message that will be the first.
+
+    The line is the folder's, not the message's: its UID validity, the last UID given, its keywords. IMAP servers keep
+    it in whatever message is the first; without it Dovecot shows the first message that stays as the one that went.
+    None where it does not go, or no message stays.
+    """
+    gone = {entry.start for entry in going}
+    lost: bytes | None = None
+    for number, (entry, header) in enumerate(scan_headers(buffer)):
+        if entry.start not in gone:
+            return (entry.content_start, lost) if lost and not _FOLDER_DATA.search(header) else None
+        found = _FOLDER_DATA.search(header) if number == 0 else None
+        lost = found[0] if found else lost
+    return None
 
 
 def complement(going: Sequence[Entry], size: int) -> list[tuple[int, int]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from excise.core.errors import DamagedInput, ExciseError, Refused, Unfinished
 from excise.core.locks import MailboxLock, MailboxLocked
 from excise.criteria import Matcher
-from excise.mbox import HEAD_SIZE, FileView, fingerprint, follows_lengths, looks_like_mbox, scan_headers
+from excise.mbox import HEAD_SIZE, Entry, FileView, fingerprint, follows_lengths, looks_like_mbox, scan_headers
 from excise.mbox.entries import HEADER_MAX
 from excise.model.item import Deposit, Disposal, Fetched, Outcome, Placed, Removal, Target, Whereabouts
 from excise.store_api.errors import ItemNotFound, MailboxBusy, MailboxChanged, Unsupported
@@ -27,7 +27,7 @@ from excise.stores.mbox import append as adding
 from excise.stores.mbox import replace as replacing
 from excise.stores.mbox.beside import Beside, inode
 from excise.stores.mbox.deposits import DepositError, Rendered, render
-from excise.stores.mbox.index import Index, assign, by_version, choose, complement, make_id, seen, split_id
+from excise.stores.mbox.index import Index, assign, by_version, choose, complement, folder_data, make_id, seen, split_id
 from excise.stores.mbox.source import ABSENT, MESSAGE_MAX, MboxCandidate, Source, fetched, translated
 
 KIND = "mbox"
@@ -286,7 +286,7 @@ class MboxMailbox:
             if not chosen:
                 return list(answers.values())
             marks = [fingerprint(view, entry) for entry in chosen]
-            keep = complement(chosen, len(view))
+            keep = _parts(view, chosen)
             try:
                 old = replacing.replace(lock, self._beside, keep, marks, give_way=give_way)
             except Unfinished as error:
@@ -368,6 +368,18 @@ class MboxMailbox:
             else:
                 placed.append(answer)
         return placed
+
+
+def _parts(view: FileView, going: Sequence[Entry]) -> list[replacing.Part]:
+    """The new file without ``going``: ranges of the old one, and the folder's data where it must move."""
+    keep = complement(going, len(view))
+    moved = folder_data(view, going)
+    if moved is None:
+        return [*keep]
+    place, line = moved
+    begin = next(number for number, (start, end) in enumerate(keep) if start <= place < end)
+    start, end = keep[begin]
+    return [*keep[:begin], (start, place), line, (place, end), *keep[begin + 1 :]]
 
 
 def _unknown(removal: Removal, error: ExciseError) -> Removal:

@@ -40,7 +40,8 @@ _AT_FDCWD = -100
 _CANNOT_COPY = (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM)
 _CANNOT_EXCHANGE = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
 
-Range = tuple[int, int]
+#: A part of the new file: ``[start, end)`` of the old one, or bytes of its own.
+Part = tuple[int, int] | bytes
 
 
 class OthersWait(MailboxBusy):
@@ -61,13 +62,13 @@ def identity_of(path_or_fd: Path | int, info: os.stat_result) -> str:
 def replace(
     lock: MailboxLock,
     beside: Beside,
-    keep: Sequence[Range],
+    keep: Sequence[Part],
     removed: Sequence[str],
     *,
     give_way: bool = False,
     exchange: bool = True,
 ) -> OldFile:
-    """Put a file of the ranges ``keep`` in the place of the locked mailbox; the old file, to be finished without the
+    """Put a file of the parts ``keep`` in the place of the locked mailbox; the old file, to be finished without the
     locks.
 
     ``removed``: the fingerprints of the messages that ``keep`` leaves out. On an error nothing has changed, nothing
@@ -106,13 +107,16 @@ def _let_others_first(lock: MailboxLock) -> None:
         raise OthersWait(f"{lock.path}: another program waits for the mailbox")
 
 
-def _prepare(lock: MailboxLock, beside: Beside, new: int, keep: Sequence[Range], removed: Sequence[str]) -> Note:
+def _prepare(lock: MailboxLock, beside: Beside, new: int, keep: Sequence[Part], removed: Sequence[str]) -> Note:
     """The new file, whole, compared, flushed and locked, and the note on disk."""
     before = os.fstat(lock.fd)
     at = 0
-    for start, end in keep:
-        _copy(lock, new, start, end, at)
-        at += end - start
+    for part in keep:
+        if isinstance(part, bytes):
+            os.pwrite(new, part, at)
+        else:
+            _copy(lock, new, *part, at)
+        at += len(part) if isinstance(part, bytes) else part[1] - part[0]
     if os.fstat(new).st_size != at or not _same(lock, new, keep):
         raise MailboxChanged(
             f"{beside.path}: what was copied differs from the mailbox; nothing was changed",
@@ -150,10 +154,16 @@ def _copy(lock: MailboxLock, new: int, start: int, end: int, at: int) -> None:
         lock.refresh()
 
 
-def _same(lock: MailboxLock, new: int, keep: Sequence[Range]) -> bool:
-    """True where ``new`` is the ranges ``keep`` of the mailbox, one after the other."""
+def _same(lock: MailboxLock, new: int, keep: Sequence[Part]) -> bool:
+    """True where ``new`` is the parts ``keep``, one after the other."""
     at = 0
-    for start, end in keep:
+    for part in keep:
+        if isinstance(part, bytes):
+            if os.pread(new, len(part), at) != part:
+                return False
+            at += len(part)
+            continue
+        start, end = part
         for place in range(start, end, _COMPARED):
             count = min(_COMPARED, end - place)
             if os.pread(lock.fd, count, place) != os.pread(new, count, at):
