@@ -180,8 +180,10 @@ def _address(terms: list[Term], read: Callable[[MessageView], tuple[Address, ...
 
 
 def message_id_key(text: str) -> str:
-    """A Message-ID as it is compared: without angle brackets and white space, in any case."""
-    return "".join(normalise(text).split()).strip("<>")
+    """A Message-ID as it is compared: without angle brackets, white space and a comment after it, in any case."""
+    folded = "".join(normalise(text).split())
+    bracketed = re.match(r"<([^<>]+)>", folded)
+    return bracketed[1] if bracketed else folded.strip("<>")
 
 
 def _message_id(terms: list[Term]) -> Run:

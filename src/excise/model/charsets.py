@@ -99,14 +99,22 @@ def decode_text(data: bytes, label: str | None) -> tuple[str, bool]:
         try:
             return data.decode(codec), True
         except UnicodeDecodeError as error:
-            head = data[: error.start]
-            if codec == "utf-8" and error.reason == "unexpected end of data" and not head.isascii():
-                # Cut in the middle of a character, and what precedes it shows that it is UTF-8.
-                return head.decode("utf-8") + "\ufffd", True
+            cut = _cut(data, codec, error)
+            if cut is not None:
+                return cut, True
     try:
         return data.decode("utf-8"), True
-    except UnicodeDecodeError:
-        return _western(data), label is None or codec in ("ascii", "cp1252")
+    except UnicodeDecodeError as error:
+        cut = _cut(data, "utf-8", error) if label is None else None
+        return (_western(data), label is None or codec in ("ascii", "cp1252")) if cut is None else (cut, True)
+
+
+def _cut(data: bytes, codec: str, error: UnicodeDecodeError) -> str | None:
+    """The text where only its end was cut off in the middle of a character, and what precedes shows the charset."""
+    ends = error.reason in ("unexpected end of data", "incomplete multibyte sequence") and error.end == len(data)
+    if not ends or data[: error.start].isascii():
+        return None
+    return data[: error.start].decode(codec, "replace") + "\ufffd"
 
 
 def _undeclared(data: bytes) -> str | None:

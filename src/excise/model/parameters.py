@@ -44,6 +44,8 @@ class Field(NamedTuple):
                     # Senders that know no escapes write C:\file.txt; and the undecoded form is what some tools record.
                     yield decode_header(value.encode("latin-1"))
                     yield plain
+                    if len(plain) > 2 and plain[0] == plain[-1] == "'":
+                        yield decode_header(plain[1:-1].encode("latin-1"))
 
 
 def parse_field(raw: bytes | None) -> Field:
