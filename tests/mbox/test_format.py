@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from excise import mbox
@@ -220,6 +220,21 @@ def test_edges_of_a_file() -> None:
     ]
 
 
+def test_check_names_what_is_torn() -> None:
+    """A run of zeros, a multipart without its end, a line that is no field, a length that does not fit: each with its
+    place."""
+    data = (
+        FROM + b"\nSubject: a\nContent-Length: 99\n\nx" + bytes(40) + b"\n\n"
+        + FROM + b"\nContent-Type: multipart/mixed;\n boundary=b\nno field\n\n--b\n\npart\n"
+    )  # fmt: skip
+    found = {(f.layer, f.severity.value): f for f in mbox.check(data)}
+    assert found["header", "note"].what.startswith("Content-Length does not land")
+    assert found["header", "warning"].offset == data.index(b"no field")
+    whats = [f.what for f in mbox.check(data) if f.layer == "content"]
+    assert whats[0].startswith("zero bytes")
+    assert "no closing boundary" in whats[1]
+
+
 PATCH = b"""From 0123456789abcdef0123456789abcdef01234567 Mon Sep 17 00:00:00 2001
 From: Ann <ann@example.com>
 Date: Mon, 6 Jan 2020 10:00:00 +0000
@@ -306,6 +321,7 @@ def test_flags_are_read_as_they_are_written() -> None:
 def test_check_finds_nothing_wrong_with_whole_files(made: tuple[bytes, list[bytes], str]) -> None:
     """Notes only, and the variant where the file shows it."""
     data, stored, variant = made
+    assume(bytes(16) not in data)
     findings = list(mbox.check(data))
     assert {f.severity for f in findings} <= {mbox.Severity.NOTE}
     assert findings[-1].what.startswith(f"{len(stored)} messages, written as ")

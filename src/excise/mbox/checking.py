@@ -15,6 +15,8 @@ _FIELD_LINE = re.compile(rb"(?:[!-9;-~]+[ \t]*:|[ \t]|\r?\Z)")
 _BOUNDARY = re.compile(
     rb"(?is)^content-type[ \t]*:[ \t]*multipart/[^\n]*(?:\n[ \t][^\n]*)*?boundary=\"?([^\s\";]{1,200})", re.MULTILINE
 )
+# Text has no run of zeros this long; a write that never reached the disk leaves one.
+_ZEROS = bytes(16)
 _UNQUOTED = re.compile(rb"(?m)^From ")
 _QUOTED = re.compile(rb"(?m)^>(>*)From ")
 _LENGTH = re.compile(rb"(?im)^content-length[ \t]*:")
@@ -164,7 +166,7 @@ def _check_content(buffer: Buffer, entry: Entry, header: bytes, survey: Survey) 
             quoted = quoted or b"\n>From " in piece
             again = again or b"\n>>From " in piece
         closed = closed or (bool(closing) and closing in piece)
-        if zeros < 0 and (found := piece.find(b"\0\0\0\0")) >= 0:
+        if zeros < 0 and (found := piece.find(_ZEROS)) >= 0:
             zeros = at - len(overlap) + found
         overlap = piece[-256:]
     survey.unquoted += unquoted
