@@ -13,7 +13,7 @@ import click
 from excise import __version__
 from excise.core.errors import ExciseError
 from excise.core.files import os_error
-from excise.core.text import shown
+from excise.core.text import shown, shown_lines
 
 _COMMANDS = {
     "search": "Look, and print what matches; change nothing.",
@@ -75,7 +75,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except ExciseError as error:
-        click.echo(f"excise: {error.text()} [{error.error_id}]", err=True)
+        click.echo(f"excise: {shown_lines(error.text())} [{error.error_id}]", err=True)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         # The reader of our output went away (``| head``): nothing is left to say, and Python must not say it at exit.
@@ -91,7 +91,7 @@ def main() -> None:
         if os.environ.get("EXCISE_DEBUG"):
             traceback.print_exc()
         click.echo(
-            f"excise: unexpected error: {type(error).__name__}: {error}\n"
+            f"excise: unexpected error: {type(error).__name__}: {shown(str(error))}\n"
             "  Nothing that was not verified has been removed. Please report it with the output of EXCISE_DEBUG=1.",
             err=True,
         )

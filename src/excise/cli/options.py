@@ -210,6 +210,9 @@ class Given:
             return Criteria.from_toml(_text(path), where=str(path))
         if ways[2]:
             return Criteria.from_toml(self.profile.criteria or {}, where=f"{self.profile.path}: criteria")
+        trace = self.options.get("mailboxes_file")
+        if not on_line and trace is not None and _has_column(trace, _ID_HEADS):
+            ids = trace  # a message trace is scope and criteria at once
         return Criteria.from_options(**options, message_ids=None if ids is None else _column(ids, _ID_HEADS))
 
     def evidence(self) -> tuple[EvidenceKind, ...]:
@@ -285,14 +288,23 @@ _ID_HEADS = ("messageid", "internetmessageid")
 _NAME_HEADS = ("recipient", "recipientaddress", "recipients", "mailbox", "emailaddress")
 
 
+def _rows(path: Path) -> tuple[list[str], list[str], list[list[str]]]:
+    """A file's lines without comments (#), its headings as they are compared, and its rows as a CSV."""
+    lines = [line for line in _text(path).splitlines() if line.strip() and not line.startswith("#")]
+    rows = list(csv.reader(lines))
+    return lines, [re.sub(r"[-_ ]", "", cell.lower()) for cell in rows[0]] if rows else [], rows
+
+
+def _has_column(path: Path, heads: tuple[str, ...]) -> bool:
+    return bool(set(_rows(path)[1]) & set(heads))
+
+
 def _column(path: Path, heads: tuple[str, ...]) -> list[str]:
     """Values from a file: one a line, or the column of a CSV whose heading is one of ``heads`` (a message trace).
 
-    Headings are compared in lower case without ``-``, ``_`` and blanks; lines that begin with # are comments.
+    Headings are compared in lower case without ``-``, ``_`` and blanks.
     """
-    lines = [line for line in _text(path).splitlines() if line.strip() and not line.startswith("#")]
-    rows = list(csv.reader(lines))
-    named = [re.sub(r"[-_ ]", "", cell.lower()) for cell in rows[0]] if rows else []
+    lines, named, rows = _rows(path)
     column = next((named.index(head) for head in heads if head in named), None)
     if column is not None:
         return [row[column].strip() for row in rows[1:] if len(row) > column and row[column].strip()]

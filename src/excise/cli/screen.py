@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from excise.core.text import shown
+from excise.core.text import shown, shown_lines
 
 if TYPE_CHECKING:
     from excise.api import Plan, RunResult, Setting
@@ -171,7 +171,7 @@ def show_result(result: RunResult, case: Any) -> None:
     """How a run ended; the last line states the worst."""
     say(table([(outcome, f"{count:,}") for outcome, count in sorted(result.outcomes.items())], ("outcome", "items")))
     for name, error in result.errors:
-        tell(f"{shown(name)}: {error}")
+        tell(f"{shown(name)}: {shown_lines(error)}")
     if result.late:
         say(f"{result.late:,} messages that match came after the plan; make a new one for them.")
     for unit in result.plan.units:

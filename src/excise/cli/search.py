@@ -9,7 +9,7 @@ import click
 from excise.cli.options import Given, authority_options, criteria_options, work_options
 from excise.cli.screen import put_json, say, table, tell, working
 from excise.core.errors import worst_status
-from excise.core.text import shown
+from excise.core.text import shown, shown_lines
 
 
 @click.command("search")
@@ -58,7 +58,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         ):
             name = searched.info.name
             if searched.error is not None:
-                tell(f"{shown(name)}: not searched: {searched.error.message}")
+                tell(f"{shown(name)}: not searched: {shown_lines(searched.error.message)}")
                 codes.append(searched.error.exit_code)
                 totals["not_searched"] += 1
                 continue

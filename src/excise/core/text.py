@@ -52,6 +52,11 @@ def shown(text: str, limit: int | None = None) -> str:
     return text
 
 
+def shown_lines(text: str) -> str:
+    """``text`` of several lines, each made safe by ``shown``."""
+    return "\n".join(shown(line) for line in text.split("\n"))
+
+
 def _is_safe(char: str) -> bool:
     if char == " ":
         return True

@@ -24,7 +24,7 @@ from excise.case.plan import Plan, UnitPlan, matches_path, read_matches, read_pl
 from excise.case.reread import walk_mboxrd
 from excise.core.clock import iso, now
 from excise.core.digests import canonical_json, sha256_hex
-from excise.core.errors import DoesNotVerify, ExciseError, UsageError
+from excise.core.errors import DoesNotVerify, ExciseError, SourceUnavailable, UsageError
 from excise.core.files import open_nofollow, os_error, read_regular, write_durably
 from excise.engine.channel import Channel
 from excise.engine.journal import Journal, replay
@@ -66,6 +66,9 @@ def make_restore_plan(case: Case, order: RestoreOrder, audit: ChainedLog) -> Pla
     _check_bags(case, audit, {line["from_plan"] for _, lines in groups.values() for line in lines})
     if not groups:
         raise UsageError(f"{case.root}: nothing was removed in this case, so there is nothing to put back")
+    if order.into is None:
+        for unit, _ in groups.values():
+            _check_mailbox(case, unit, unit.unit)
     number, unit_number = case.plan_numbers()[-1] + 1, case.next_unit()
     directory = case.make(case.plan_dir(number))
     case.make(directory / "matches")
@@ -114,6 +117,27 @@ def _check_bags(case: Case, audit: ChainedLog, plans: set[int]) -> None:
                 f"{bag}: not the bag that the audit log recorded", hint=f"See: excise verify {case.root}"
             )
         validate(bag)
+
+
+def _check_mailbox(case: Case, unit: UnitPlan, source_unit: int) -> None:
+    """The mailbox is there, and the one that messages were removed from, or that the removal made of it (S30)."""
+    known = {unit.identity}
+    records = read_chain(case.unit_dir(source_unit) / "journal.jsonl").records
+    known |= {record["identity"] for record in records if record["type"] == "identity"}
+    hint = f"If it is gone, make an empty one; then: excise restore {case.root} --into {unit.locator}"
+    try:
+        mailbox = registry.store(unit.kind).open(unit.locator)
+    except SourceUnavailable as error:
+        error.hint = hint
+        raise
+    try:
+        found = mailbox.info.identity
+    finally:
+        mailbox.close()
+    if found not in known:
+        raise MailboxChanged(
+            f"{unit.name}: expected the mailbox that they were removed from, found another one ({found})", hint=hint
+        )
 
 
 def _removing_units(case: Case) -> Iterator[tuple[Plan, UnitPlan]]:
@@ -243,9 +267,10 @@ class RestoreRun:
 
     def run(self) -> None:
         """Put back what is not there."""
+        if not self.plan.header["scope"]["into"]:
+            _check_mailbox(self.case, self.unit, self.unit.source_unit)
         mailbox = registry.store(self.unit.kind).open(self.unit.locator, writable=True)
         try:
-            self._check_identity(mailbox)
             for done in mailbox.recover():
                 self.journal.note("recovered", what=done)
             self.audit.append({"type": "mailbox-opened", "mailbox": self.unit.name, "identity": mailbox.info.identity})
@@ -256,19 +281,6 @@ class RestoreRun:
                 self.channel.check()
         finally:
             mailbox.close()
-
-    def _check_identity(self, mailbox: Mailbox) -> None:
-        known = {self.unit.identity}
-        for number in self.case.unit_numbers():
-            path = self.case.unit_dir(number) / "journal.jsonl"
-            if number == self.unit.source_unit:
-                known |= {r["identity"] for r in read_chain(path).records if r["type"] == "identity"}
-        found = mailbox.info.identity
-        if found not in known:
-            raise MailboxChanged(
-                f"{self.unit.name}: expected the mailbox that they were removed from, found another one ({found})",
-                hint=f"If it is the right one all the same: excise restore {self.case.root} --into {self.unit.locator}",
-            )
 
     def _batches(self, mailbox: Mailbox, todo: Sequence[int]) -> Iterator[list[tuple[int, Deposit]]]:
         """Items in batches of bounded size, twins of one version in one folder always together (they are counted
@@ -319,10 +331,12 @@ class RestoreRun:
 
     def _room(self, mailbox: Mailbox, versions: Mapping[int, str]) -> dict[tuple[str, str], int]:
         """How many copies may still be put, by place and version: as many as were removed less those there."""
-        removed: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
+        removed: dict[tuple[str, str], dict[tuple[int, str], int]] = defaultdict(dict)
         for item, version in versions.items():
             line = self.lines[item]
-            removed[self._place(self._folder(line["folder"])), version][line["from_unit"]] = line["twins"]
+            removed[self._place(self._folder(line["folder"])), version][line["from_unit"], line["folder"]] = line[
+                "twins"
+            ]
         there = self._there(mailbox, set(versions.values()))
         return {key: sum(units.values()) - there[key] for key, units in removed.items()}
 
