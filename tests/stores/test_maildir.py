@@ -400,6 +400,55 @@ class TestRenamesMeanwhile:
         assert answer.outcome is Outcome.MOVED_ELSEWHERE
         assert (root / ".Work" / "cur" / "1.a:2,S").exists()
 
+    @pytest.mark.parametrize("disposal", [Disposal.HARD, Disposal.TRASH])
+    def test_directories_are_listed_for_all_messages_together(
+        self, root: Path, disposal: Disposal, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(100):
+            (root / "cur" / f"{number}.a:2,").write_bytes(mail(f"number {number}"))
+        chosen = targets(root)
+        listed: list[object] = []
+        scandir = os.scandir
+
+        def counting(path):
+            listed.append(path)
+            return scandir(path)
+
+        monkeypatch.setattr(os, "scandir", counting)
+        mailbox = STORE.open(f"maildir:{root}", writable=True)
+        assert {mailbox.fetch(target.id).version for target in chosen} == {target.version for target in chosen}
+        assert {answer.outcome for answer in mailbox.remove(chosen, disposal)} == {Outcome.REMOVED}
+        gone = Whereabouts.ABSENT if disposal is Disposal.HARD else Whereabouts.IN_TRASH
+        assert mailbox.look(chosen) == {target.id: gone for target in chosen}
+        mailbox.close()
+        assert len(listed) < 60
+
+    def test_a_look_tells_each_message_apart_though_the_names_it_knows_are_old(self, root: Path) -> None:
+        for name in ("here", "flagged", "changed", "gone", "moved", "broken"):
+            (root / "cur" / f"1.{name}:2,").write_bytes(mail(name))
+        make(root / ".Work")
+        chosen = targets(root)
+        mailbox = STORE.open(f"maildir:{root}")
+        assert set(mailbox.look(chosen).values()) == {Whereabouts.HERE}
+        (root / "cur" / "1.flagged:2,").rename(root / "cur" / "1.flagged:2,FS")
+        (root / "cur" / "1.changed:2,").write_bytes(mail("another"))
+        (root / "cur" / "1.gone:2,").unlink()
+        (root / "cur" / "1.moved:2,").rename(root / ".Work" / "cur" / "1.moved:2,S")
+        (root / "cur" / "1.broken:2,").unlink()
+        (root / "cur" / "1.broken:2,").symlink_to(root / "cur" / "1.here:2,")
+        stranger, folderless = Target("no id", "0" * 64), Target(".None/1.here", chosen[0].version)
+        assert mailbox.look([*chosen, stranger, folderless]) == {
+            "./1.here": Whereabouts.HERE,
+            "./1.flagged": Whereabouts.HERE,
+            "./1.changed": Whereabouts.CHANGED,
+            "./1.gone": Whereabouts.ABSENT,
+            "./1.moved": Whereabouts.ELSEWHERE,
+            "./1.broken": Whereabouts.UNKNOWN,
+            "no id": Whereabouts.ABSENT,
+            ".None/1.here": Whereabouts.ELSEWHERE,
+        }
+        mailbox.close()
+
 
 class TestTrash:
     def test_flags_go_with_the_message_and_a_taken_name_is_not_replaced(self, root: Path) -> None:

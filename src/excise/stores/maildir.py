@@ -40,11 +40,15 @@ from excise.stores.maildir_folder import (
     FileEntry,
     Listing,
     MaildirFolder,
+    Mark,
+    find_entry,
     folder_directories,
+    for_all,
+    marks_by_folder,
     parse_id,
     read_item,
 )
-from excise.stores.maildir_names import MessageName, flags_of
+from excise.stores.maildir_names import MessageName, base_of, flags_of
 from excise.stores.maildir_scan import scan_folder
 from excise.stores.original import attributes_for
 
@@ -131,20 +135,32 @@ class MaildirMailbox:
 
     def look(self, targets: Sequence[Target]) -> Mapping[str, Whereabouts]:
         """Where each target is now: under its base where it was, in the trash, in another folder, or nowhere."""
-        places = {target.id: self._place(target) for target in targets}
+        places = {target.id: Whereabouts.ABSENT for target in targets}
+        for parts, marks in marks_by_folder(targets).items():
+            places |= self._places(parts, marks)
         absent = [target for target in targets if places[target.id] is Whereabouts.ABSENT and parse_id(target.id)]
         if absent:
             places |= self._elsewhere(absent)
         return places
 
-    def _place(self, target: Target) -> Whereabouts:
+    def _places(self, parts: tuple[str, ...], marks: list[Mark]) -> dict[str, Whereabouts]:
+        """What stands under the names of ``marks`` in one folder, which is listed for all of them together."""
+        places: dict[str, Whereabouts] = {}
+
+        def deal(waiting: list[Mark]) -> list[Mark]:
+            places.update({mark.target.id: _place(folder, mark) for mark in waiting})
+            return [mark for mark in waiting if places[mark.target.id] is Whereabouts.ABSENT]
+
         try:
-            version = self.fetch(target.id).version
-        except ItemNotFound:
-            return Whereabouts.ABSENT
-        except ExciseError:
-            return Whereabouts.UNKNOWN
-        return Whereabouts.HERE if version == target.version else Whereabouts.CHANGED
+            with self._opened(parts) as folder:
+                for mark in for_all(folder, marks, deal):
+                    if find_entry(folder, mark.subdirectory, mark.name):
+                        places[mark.target.id] = Whereabouts.UNKNOWN  # renamed faster than it could be read
+        except FileNotFoundError:
+            return {mark.target.id: Whereabouts.ABSENT for mark in marks}
+        except OSError:
+            return {mark.target.id: Whereabouts.UNKNOWN for mark in marks}
+        return places
 
     def _elsewhere(self, targets: Sequence[Target]) -> dict[str, Whereabouts]:
         """Those of ``targets`` that lie in another folder under their base (behind a number, too, as in the trash)."""
@@ -159,7 +175,7 @@ class MaildirMailbox:
                 continue
             with self._opened(parts) as folder:
                 for entry in folder.entries():
-                    base = MessageName.parse(entry.name).base
+                    base = base_of(entry.name)
                     for target in (*wanted.get(base, ()), *wanted.get(base.partition(".")[2], ())):
                         if self._version(folder, entry) == target.version and target.id not in places:
                             trashed = folder.path == "Trash"
@@ -232,6 +248,20 @@ class _Remembering(MaildirFolder):
     def close(self) -> None:
         self._listings[self.key] = self.remember(None)
         super().close()
+
+
+def _place(folder: MaildirFolder, mark: Mark) -> Whereabouts:
+    """What stands under the name that ``mark`` is known by: ABSENT where nothing does, or does any more."""
+    try:
+        contents = [folder.read(entry)[0] for entry in find_entry(folder, mark.subdirectory, mark.name)]
+        if not contents:
+            return Whereabouts.ABSENT
+        version = sha256_hex(expand(contents[0], MAX_MESSAGE))
+    except FileNotFoundError:
+        return Whereabouts.ABSENT
+    except (OSError, ExciseError):
+        return Whereabouts.UNKNOWN
+    return Whereabouts.HERE if version == mark.target.version else Whereabouts.CHANGED
 
 
 def _is_maildir(path: Path) -> bool:

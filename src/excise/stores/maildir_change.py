@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
 
 from excise.core.digests import sha256_hex
 from excise.core.errors import ExciseError
@@ -36,8 +35,11 @@ from excise.stores.directory import (
 from excise.stores.maildir_folder import (
     FileEntry,
     MaildirFolder,
+    Mark,
     find_entry,
     folder_directories,
+    for_all,
+    marks_by_folder,
     parse_id,
 )
 from excise.stores.maildir_names import MessageName, flags_of, folder_parts, folder_path, info_for, is_base
@@ -45,23 +47,14 @@ from excise.stores.original import original_of
 from excise.stores.unfinished import is_left_over, unfinished_name
 
 TRASH = "Trash"
-_ROUNDS = 10
 _CHUNK = 64
 _HOST = sha256_hex(socket.gethostname().encode("utf-8", "replace"))[:8]
 _serial = count(1)
 
 
-class _Mark(NamedTuple):
-    """A target with what its id says: the subdirectory, where it names one, and the base or whole name."""
-
-    target: Target
-    subdirectory: str | None
-    name: str
-
-
 _Look = Callable[[Sequence[Target]], Mapping[str, Whereabouts]]
 #: What is done with a file that was found to be as planned; the problem, in words, where it could not be.
-_Take = Callable[[_Mark, FileEntry, os.stat_result, int], str]
+_Take = Callable[[Mark, FileEntry, os.stat_result, int], str]
 
 
 class MaildirRemoval:
@@ -74,20 +67,16 @@ class MaildirRemoval:
 
     def run(self, targets: Sequence[Target]) -> Iterator[Removal]:
         """Remove ``targets``; what becomes of each is on disk before it is answered."""
-        folders: dict[tuple[str, ...], list[_Mark]] = {}
         for target in targets:
-            found = parse_id(target.id)
-            if found is None:
+            if parse_id(target.id) is None:
                 yield Removal(target.id, Outcome.ALREADY_ABSENT, "it is no id of a message here")
-            else:
-                folders.setdefault(found[0], []).append(_Mark(target, found[1], found[2]))
         try:
-            for parts, marks in folders.items():
+            for parts, marks in marks_by_folder(targets).items():
                 yield from self._in_folder(parts, marks)
         finally:
             charge_quota(self._root, -self._quota[0], -self._quota[1])
 
-    def _in_folder(self, parts: tuple[str, ...], marks: list[_Mark]) -> Iterator[Removal]:
+    def _in_folder(self, parts: tuple[str, ...], marks: list[Mark]) -> Iterator[Removal]:
         try:
             with MaildirFolder(parts, self._root) as folder:
                 if self._disposal is Disposal.TRASH:
@@ -100,20 +89,19 @@ class MaildirRemoval:
             answers = [Removal(mark.target.id, Outcome.FAILED, f"the folder: {reason_of(error)}") for mark in marks]
         yield from answers
 
-    def _to_trash(self, folder: MaildirFolder, marks: list[_Mark]) -> list[Removal]:
+    def _to_trash(self, folder: MaildirFolder, marks: list[Mark]) -> list[Removal]:
         if folder.path == TRASH:
             return [Removal(mark.target.id, Outcome.REFUSED, "it lies in the trash already") for mark in marks]
         parts = folder_named(TRASH, self._root, self._place)
         with MaildirFolder(make_folder(parts, self._root), self._root) as trash:
             return self._batch(folder, marks, trash)
 
-    def _batch(self, folder: MaildirFolder, marks: list[_Mark], trash: MaildirFolder | None) -> list[Removal]:
+    def _batch(self, folder: MaildirFolder, marks: list[Mark], trash: MaildirFolder | None) -> list[Removal]:
         """Deal with ``marks``, flush, and give the answers. What is renamed meanwhile is found in a new listing."""
         answers: list[Removal] = []
-        waiting = marks
-        folder.entries()
-        for attempt in range(_ROUNDS):
-            missing: list[_Mark] = []
+
+        def deal(waiting: list[Mark]) -> list[Mark]:
+            missing: list[Mark] = []
             for start in range(0, len(waiting), _CHUNK):
                 chunk = waiting[start : start + _CHUNK]
                 for mark, answer in zip(chunk, self._chunk(folder, chunk, trash), strict=True):
@@ -121,17 +109,17 @@ class MaildirRemoval:
                         missing.append(mark)
                     else:
                         answers.append(answer)
-            waiting = missing
-            if not missing or (attempt > 1 and not any(find_entry(folder, m.subdirectory, m.name) for m in missing)):
-                break
-            folder.entries()
+            return missing
+
+        folder.entries()
+        missing = for_all(folder, marks, deal)
         try:
             folder.sync()
         except OSError as error:
             answers = [_unsure(answer, error) for answer in answers]
-        return [*answers, *self._absent([mark.target for mark in waiting])]
+        return [*answers, *self._absent([mark.target for mark in missing])]
 
-    def _chunk(self, folder: MaildirFolder, marks: list[_Mark], trash: MaildirFolder | None) -> list[Removal | None]:
+    def _chunk(self, folder: MaildirFolder, marks: list[Mark], trash: MaildirFolder | None) -> list[Removal | None]:
         """Verify and remove a few messages: None for each whose file bears another name by now.
 
         What goes to the trash has its name there on disk before it loses the one that it had.
@@ -140,7 +128,7 @@ class MaildirRemoval:
             return [self._one(folder, mark, _unlink) for mark in marks]
         linked: dict[str, FileEntry] = {}
 
-        def link(mark: _Mark, entry: FileEntry, info: os.stat_result, directory: int) -> str:
+        def link(mark: Mark, entry: FileEntry, info: os.stat_result, directory: int) -> str:
             if not _link_into(trash, entry, info, directory):
                 return "the trash has no name left for it"
             linked[mark.target.id] = entry
@@ -159,7 +147,7 @@ class MaildirRemoval:
                     answers[number] = Removal(mark.target.id, Outcome.FAILED, reason_of(error))
         return answers
 
-    def _one(self, folder: MaildirFolder, mark: _Mark, take: _Take) -> Removal | None:
+    def _one(self, folder: MaildirFolder, mark: Mark, take: _Take) -> Removal | None:
         """Read one message again and, where it is the one planned, ``take`` it; None where no file bears its name."""
         changed = ""
         for entry in find_entry(folder, mark.subdirectory, mark.name):
@@ -200,7 +188,7 @@ class MaildirRemoval:
         return answers
 
 
-def _unlink(mark: _Mark, entry: FileEntry, info: os.stat_result, directory: int) -> str:
+def _unlink(mark: Mark, entry: FileEntry, info: os.stat_result, directory: int) -> str:
     del mark, info
     os.unlink(entry.name, dir_fd=directory)
     return ""

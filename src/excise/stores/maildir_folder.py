@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from excise.core.marker import is_case
+from excise.model.item import Target
 from excise.store_api.errors import ItemDamaged, ItemNotFound
 from excise.stores.directory import exists, is_component, read_file
 from excise.stores.maildir_names import base_of, folder_path, read_keywords
@@ -32,6 +33,14 @@ class FileEntry(NamedTuple):
     subdirectory: str
     name: str
     regular: bool = True
+
+
+class Mark(NamedTuple):
+    """A target with what its id says: the subdirectory, where it names one, and the base or whole name."""
+
+    target: Target
+    subdirectory: str | None
+    name: str
 
 
 #: The files of a folder by their base.
@@ -222,6 +231,30 @@ def find_entry(folder: MaildirFolder, subdirectory: str | None, name: str, *, an
     if subdirectory is None:
         return folder.named(name, anew=anew)
     return [e for e in folder.named(base_of(name), anew=anew) if (e.subdirectory, e.name) == (subdirectory, name)]
+
+
+def marks_by_folder(targets: Sequence[Target]) -> dict[tuple[str, ...], list[Mark]]:
+    """``targets`` by the directory of their folder; those whose id is no message's are left out."""
+    folders: dict[tuple[str, ...], list[Mark]] = {}
+    for target in targets:
+        found = parse_id(target.id)
+        if found is not None:
+            folders.setdefault(found[0], []).append(Mark(target, found[1], found[2]))
+    return folders
+
+
+def for_all(folder: MaildirFolder, marks: list[Mark], deal: Callable[[list[Mark]], list[Mark]]) -> list[Mark]:
+    """Let ``deal`` have all ``marks`` under the names that are known, and what it gives back after a new listing.
+
+    ``deal`` gives back each whose file does not bear its name (any more). The folder is listed once for all of them.
+    The result: those that two new listings did not show, and those that were renamed time and again.
+    """
+    for attempt in range(_LISTINGS):
+        marks = deal(marks)
+        if not marks or (attempt > 1 and not any(find_entry(folder, mark.subdirectory, mark.name) for mark in marks)):
+            break
+        folder.entries()
+    return marks
 
 
 def read_item(
