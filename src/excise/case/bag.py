@@ -14,7 +14,7 @@ from pathlib import Path
 from excise import __version__
 from excise.core.clock import now
 from excise.core.digests import sha256_hex, sha256_stream
-from excise.core.errors import DoesNotVerify
+from excise.core.errors import DoesNotVerify, ExciseError
 from excise.core.files import fail, open_nofollow, read_regular, write_durably
 
 TAG_MANIFEST = "tagmanifest-sha256.txt"
@@ -40,7 +40,7 @@ def seal(bag: Path, info: Mapping[str, str]) -> str:
     for path in payload(bag):
         with os.fdopen(open_nofollow(path), "rb") as stream:
             digest, size = sha256_stream(stream)
-        lines.append(f"{digest}  {path.relative_to(bag).as_posix()}\n")
+        lines.append(f"{digest}  {_name(bag, path)}\n")
         octets, streams = octets + size, streams + 1
     facts = {
         "Bag-Software-Agent": f"excise {__version__}",
@@ -72,4 +72,37 @@ def validate(bag: Path) -> None:
     try:
         bagit.Bag(str(bag)).validate(processes=1)
     except (bagit.BagError, OSError, UnicodeDecodeError, ValueError) as error:
-        raise DoesNotVerify(f"{bag}: the BagIt validator says: {' '.join(str(error).split())}") from error
+        named = "; ".join(_differences(bag))
+        said = " ".join(str(error).split())
+        raise DoesNotVerify(f"{bag}: the BagIt validator says: {said}" + (f" ({named})" if named else "")) from error
+
+
+def _differences(bag: Path) -> Iterator[str]:
+    """The files of a bag that are not as its manifests say; the validator stops before it names them."""
+    listed = set()
+    for manifest in (TAG_MANIFEST, "manifest-sha256.txt"):
+        try:
+            lines = read_regular(bag / manifest).decode("utf-8", "replace").splitlines()
+        except (OSError, ExciseError):
+            yield f"{manifest} cannot be read"
+            continue
+        for line in lines:
+            digest, _, name = line.partition("  ")
+            listed.add(name)
+            if not name or ".." in name.split("/") or name.startswith("/"):
+                yield f"{manifest}: a line that names no file of the bag"
+            elif _digest(bag / name) != digest:
+                yield f"{name} is gone or not as {manifest} says"
+    yield from (f"{_name(bag, path)} is in no manifest" for path in payload(bag) if _name(bag, path) not in listed)
+
+
+def _name(bag: Path, path: Path) -> str:
+    return path.relative_to(bag).as_posix()
+
+
+def _digest(path: Path) -> str:
+    try:
+        with os.fdopen(open_nofollow(path), "rb") as stream:
+            return sha256_stream(stream)[0]
+    except (OSError, ExciseError):
+        return ""
