@@ -1,0 +1,66 @@
+"""Ctrl-C at any time of a run: it stops at a safe point, says how to resume, and ``resume`` finishes it (S15)."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from cli.command import command_line, environment
+from crash.stage import Stage, finish, stage, wrong_at_the_end
+
+
+def interrupted_run(made: Stage, pause: float) -> tuple[int, str]:
+    """``excise run``, interrupted ``pause`` seconds after it began to work; exit status and all that it said."""
+    run = command_line("run", made.case, "--confirm", made.plan_sha256, "--jobs", "1")
+    process = subprocess.Popen(
+        run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, env=environment()
+    )
+    assert process.stdout is not None
+    said = process.stdout.readline()
+    assert "Audit head before the run" in said, said
+    time.sleep(pause)
+    process.send_signal(signal.SIGINT)
+    said += process.stdout.read()
+    return process.wait(60), said
+
+
+def test_s15_interrupted(tmp_path: Path) -> None:
+    dice = random.Random(7)
+    codes = set()
+    for _ in range(10):
+        made = stage(tmp_path / "stage")
+        code, said = interrupted_run(made, dice.choice([0, dice.uniform(0, 0.02), dice.uniform(0, 0.2)]))
+        codes.add(code)
+        assert code in (0, 130), said
+        last = said.splitlines()[-1]
+        if code == 130:
+            assert f"excise resume {made.case}" in last, said
+        else:
+            assert last == "Done." or "stopping at the next safe point" in said, said
+        problems = [*(finish(made) if code else ()), *wrong_at_the_end(made)]
+        assert not problems, problems
+    assert 130 in codes, "no run was interrupted before its end"
+
+
+def test_s15_interrupted_twice_stops_at_once(tmp_path: Path) -> None:
+    made = stage(tmp_path / "stage")
+    run = command_line("run", made.case, "--confirm", made.plan_sha256, "--jobs", "1")
+    process = subprocess.Popen(
+        run, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True, env=environment()
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    for _ in range(3):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.005)
+    said = process.stdout.read()
+    code = process.wait(60)
+    assert code in (0, 130), said
+    assert "Traceback" not in said
+    if code == 130:
+        assert "excise resume" in said
+    problems = [*(finish(made) if code else ()), *wrong_at_the_end(made)]
+    assert not problems, problems
