@@ -69,7 +69,7 @@ def main() -> None:
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except click.exceptions.Abort:
-        click.echo("excise: interrupted", err=True)
+        click.echo("excise: interrupted; to go on with a run: excise resume CASE", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()
