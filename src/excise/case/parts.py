@@ -9,11 +9,11 @@ flushed and closed, and gets its own name by one rename: that is the commit. It 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import md5
+from hashlib import md5, sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -69,6 +69,7 @@ class PartWriter:
         self.count = 0
         self.size = 0
         self._kinds = kinds
+        self._digests = {ITEMS: sha256(), **({MESSAGES: sha256()} if EvidenceKind.MBOX in kinds else {})}
         self._files = ExitStack()
         self._items = self._open(ITEMS)
         self._mbox = self._open(MESSAGES) if EvidenceKind.MBOX in kinds else None
@@ -78,6 +79,15 @@ class PartWriter:
 
     def _open(self, name: str) -> BinaryIO:
         return self._files.enter_context(durable_file(self.partial / name))
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of what ``items.jsonl`` and ``messages.mbox`` must hold, taken before it went to the disk."""
+        return {name: digest.hexdigest() for name, digest in self._digests.items()}
+
+    def _put(self, stream: BinaryIO, name: str, data: bytes) -> None:
+        self._digests[name].update(data)
+        stream.write(data)
 
     def add(self, item: Fetched, provenance: Provenance) -> None:
         """Write one item."""
@@ -104,7 +114,7 @@ class PartWriter:
             "eml": self._add_eml(item, provenance.evidence_id),
             "properties": self._add_properties(item, provenance.evidence_id),
         }
-        self._items.write(canonical_json(line) + b"\n")
+        self._put(self._items, ITEMS, canonical_json(line) + b"\n")
         self.count += 1
         self.size += len(item.content)
 
@@ -112,10 +122,10 @@ class PartWriter:
         if self._mbox is None:
             return None
         offset = self._mbox.tell()
-        self._mbox.write(from_line(item) + b"\n")
-        self._mbox.write(quote_mboxrd(item.content))
+        self._put(self._mbox, MESSAGES, from_line(item) + b"\n")
+        self._put(self._mbox, MESSAGES, quote_mboxrd(item.content))
         newline_added = not item.content.endswith(b"\n")
-        self._mbox.write(b"\n\n" if newline_added else b"\n")
+        self._put(self._mbox, MESSAGES, b"\n\n" if newline_added else b"\n")
         return {"offset": offset, "length": self._mbox.tell() - offset, "newline_added": newline_added}
 
     def _add_eml(self, item: Fetched, evidence_id: str) -> str | None:
@@ -163,6 +173,12 @@ def from_line(item: Fetched) -> bytes:
 def partial_name(part: int) -> str:
     """The name of an unfinished part in its unit's directory."""
     return f"{part_name(part)}{PARTIAL}"
+
+
+def part_files(records: Iterable[Mapping[str, Any]], part: int) -> Mapping[str, str]:
+    """The digests of a part's files, as the journal's last ``fetched`` record of that part has them."""
+    files = [record.get("files") for record in records if record["type"] == "fetched" and record.get("part") == part]
+    return files[-1] if files and isinstance(files[-1], dict) else {}
 
 
 def committed_parts(directory: Path) -> list[tuple[int, Path]]:

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -32,12 +32,15 @@ class Reread:
     problems: list[str] = field(default_factory=list)
 
 
-def reread_part(part: Path) -> Reread:
+def reread_part(part: Path, files: Mapping[str, str]) -> Reread:
     """Read the part at ``part`` again and compare every item with the hash in its line of ``items.jsonl``.
 
+    ``files``: SHA-256 of files of the part by name, as the journal has them: they bind the lines and the From_ lines.
     Problems name the file and the place. Nothing is raised for damage; an OSError passes.
     """
     found = Reread()
+    for name, digest in files.items():
+        _compare_file(part / name, digest, found.problems)
     lines = _index(part, found)
     for line in lines:
         if line["item"] in found.items:
@@ -77,6 +80,19 @@ def _index(part: Path, found: Reread) -> list[dict[str, Any]]:
             else:
                 found.problems.append(f"{path}: line {number}: expected the record of an item, found something else")
     return lines
+
+
+def _compare_file(path: Path, expected: str, problems: list[str]) -> None:
+    digest = hashlib.sha256()
+    try:
+        with _open(path) as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    except OSError as error:
+        problems.append(f"{path}: cannot be read: {error.strerror}")
+        return
+    if digest.hexdigest() != expected:
+        problems.append(f"{path}: expected SHA-256 {expected[:16]}…, found {digest.hexdigest()[:16]}…")
 
 
 def _open(path: Path) -> BinaryIO:

@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from excise.case.bag import is_sealed, tag_manifest_sha256, validate
+from excise.case.bag import TAG_MANIFEST, is_sealed, tag_manifest_sha256, validate
 from excise.case.chain import GENESIS, ChainReading, read_chain
 from excise.case.layout import Case
+from excise.case.parts import part_files
 from excise.case.plan import HEADER, Plan, UnitPlan, matches_path, read_lines, read_plan, untestable_path
 from excise.case.reread import reread_part
 from excise.core.errors import ExciseError
@@ -65,8 +66,9 @@ def verify_case(case: Case, replay: Replay, expect_head: str | None = None) -> I
         yield from _check_units(case, plan, audit, replay)
         yield from _check_bag(case, plan, audit)
     made = {r.get("plan") for r in recorded.values()}
-    for lost in sorted({str(number) for number in made} - {str(number) for number in case.plan_numbers()}):
-        yield Check(f"plan {lost}", False, f"{case.root}/plan: the audit log tells of plan {lost}, which is not there")
+    for lost in sorted(number for number in made if isinstance(number, int) and number not in case.plan_numbers()):
+        path = case.plan_dir(lost) / HEADER
+        yield Check(f"plan {lost}", False, f"{path}: the audit log tells of plan {lost}, which is not there")
     yield from _check_strangers(case)
 
 
@@ -93,7 +95,9 @@ def _check_head(case: Case, audit: ChainReading, expect_head: str | None) -> Ite
     elif told in heads or (not told and len(audit.records) == 1):
         yield Check("audit head", None, f"{case.head_path}: older than the log: the last command was interrupted")
     else:
-        yield Check("audit head", False, f"{case.head_path}: expected {audit.head}, found {told[:64] or 'nothing'}")
+        yield Check(
+            "audit head", False, f"{case.head_path}: expected {audit.head} as in {path}, found {told[:64] or 'nothing'}"
+        )
     if expect_head is None:
         yield Check(
             "tail of the audit log",
@@ -156,11 +160,13 @@ def _unit_problems(
     bound = [r for r in audit.records if r["type"] == "unit-finished" and r.get("unit") == unit.unit]
     problems: list[str] = []
     status: dict[int, Any] = {}
+    records: list[dict[str, Any]] = []
     for path, key in ((directory / "audit.jsonl", "audit_head"), (directory / "journal.jsonl", "journal_head")):
         try:
             reading = read_chain(path)
             if key == "journal_head":
                 status = replay(reading.records, matches, str(path))
+                records = reading.records
         except ExciseError as error:
             problems.append(error.message)
             continue
@@ -174,7 +180,7 @@ def _unit_problems(
         if bound and bound[-1][key] and bound[-1][key] != reading.head and ended:
             problems.append(f"{path}: records follow the last head that the audit log bound")
     if plan.action != "restore":
-        problems += _evidence_problems(case, plan, unit, status)
+        problems += _evidence_problems(case, plan, unit, status, records)
     return problems
 
 
@@ -195,13 +201,16 @@ def _given_up(reading: ChainReading) -> bool:
     return bool(reading.records) and reading.records[-1]["type"] == "ended" and "given up" in str(reading.records[-1])
 
 
-def _evidence_problems(case: Case, plan: Plan, unit: UnitPlan, status: dict[int, Any]) -> list[str]:
+def _evidence_problems(
+    case: Case, plan: Plan, unit: UnitPlan, status: dict[int, Any], records: list[dict[str, Any]]
+) -> list[str]:
     problems: list[str] = []
     there: dict[int, dict[str, Any]] = {}
     place = case.evidence_dir(plan.number, unit.unit)
     for part in sorted(place.iterdir()) if place.is_dir() else ():
         try:
-            found = reread_part(part)
+            number = int(part.name[5:]) if part.name[5:].isdecimal() else 0
+            found = reread_part(part, part_files(records, number))
         except OSError as error:
             problems.append(f"{part}: {error.strerror}")
             continue
@@ -224,7 +233,7 @@ def _check_bag(case: Case, plan: Plan, audit: ChainReading) -> Iterator[Check]:
     sealed = [r for r in audit.records if r["type"] == "bag-sealed" and r.get("bag") == bag.name]
     if not is_sealed(bag):
         if sealed:
-            yield Check(bag.name, False, f"{bag}: was sealed, but has no tag manifest now")
+            yield Check(bag.name, False, f"{bag}/{TAG_MANIFEST}: was there when the bag was sealed, and is gone")
         elif bag.exists():
             yield Check(bag.name, None, f"not sealed: the run has not ended; excise resume {case.root}")
         return

@@ -66,9 +66,6 @@ def make_restore_plan(case: Case, order: RestoreOrder, audit: ChainedLog) -> Pla
     _check_bags(case, audit, {line["from_plan"] for _, lines in groups.values() for line in lines})
     if not groups:
         raise UsageError(f"{case.root}: nothing was removed in this case, so there is nothing to put back")
-    if order.into is None:
-        for unit, _ in groups.values():
-            _check_mailbox(case, unit, unit.unit)
     number, unit_number = case.plan_numbers()[-1] + 1, case.next_unit()
     directory = case.make(case.plan_dir(number))
     case.make(directory / "matches")
@@ -124,7 +121,11 @@ def _check_mailbox(case: Case, unit: UnitPlan, source_unit: int) -> None:
     known = {unit.identity}
     records = read_chain(case.unit_dir(source_unit) / "journal.jsonl").records
     known |= {record["identity"] for record in records if record["type"] == "identity"}
-    hint = f"If it is gone, make an empty one; then: excise restore {case.root} --into {unit.locator}"
+    hint = (
+        f"The others are put back. Then close this run (excise resume {case.root} --finish), make an empty mailbox "
+        "there, and: "
+        f"excise restore {case.root} --into {unit.locator} --only ID … (the ids of its messages stand in outcome.csv)"
+    )
     try:
         mailbox = registry.store(unit.kind).open(unit.locator)
     except SourceUnavailable as error:

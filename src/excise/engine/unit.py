@@ -16,7 +16,7 @@ from typing import Any
 
 from excise.case.chain import ChainedLog
 from excise.case.layout import Case
-from excise.case.parts import EvidenceKind, PartWriter, Provenance, committed_parts, part_name, partial_name
+from excise.case.parts import EvidenceKind, PartWriter, Provenance, committed_parts, part_files, part_name, partial_name
 from excise.case.plan import Plan, UnitPlan, read_matches, read_plan
 from excise.case.reread import reread_part
 from excise.core.clock import iso, now
@@ -221,7 +221,7 @@ class UnitRun:
             except BaseException:
                 writer.abandon()
                 raise
-            self.journal.event(Event.FETCHED, hashes, part=part)
+            self.journal.event(Event.FETCHED, hashes, part=part, files=writer.digests)
             writer.commit(final)
         except OSError as error:
             raise os_error(error, partial, "writing evidence") from error
@@ -251,7 +251,7 @@ class UnitRun:
         for part in sorted({self.journal.status[item].part for item in pending}):
             path = self.evidence / part_name(part)
             try:
-                found = reread_part(path)
+                found = reread_part(path, part_files(self.journal.records, part))
             except OSError as error:
                 raise os_error(error, path, "reading the evidence again") from error
             items = [item for item in pending if self.journal.status[item].part == part]
