@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from excise.cli.options import Given
-from excise.cli.screen import put_json, result_json, show_mailboxes, show_plan, show_result, tell, working
+from excise.cli.screen import (
+    put_json,
+    result_json,
+    show_mailboxes,
+    show_plan,
+    show_result,
+    tell,
+    tell_not_searched,
+    working,
+)
 from excise.core.errors import ConfirmationMissing, worst_status
 
 if TYPE_CHECKING:
@@ -40,6 +49,7 @@ def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = F
             work.save_head()
         report_plan(options, plan)
         if only_plan:
+            tell_not_searched(plan)
             if options["as_json"]:
                 put_json({"summary": _plan_json(plan)})
             return plan_status(plan)
@@ -47,6 +57,7 @@ def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = F
             try:
                 confirm(options, work, plan)
             except ConfirmationMissing as error:
+                tell_not_searched(plan)
                 error.exit_code = worst_status([error.exit_code, plan_status(plan)])
                 raise
         return finish(options, work, work.run(plan))

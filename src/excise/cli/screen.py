@@ -145,7 +145,8 @@ def show_plan(plan: Plan) -> None:
 def _note(unit: Any) -> str:
     notes = []
     if unit.not_searched:
-        notes.append(f"NOT SEARCHED: {shown(unit.not_searched, 120)}")
+        reason = without_name(unit.name, unit.not_searched).partition("\n")[0]
+        notes.append(f"NOT SEARCHED: {shown(reason, 120)}")
     if unit.refused:
         notes.append(f"REFUSED: {unit.refused}")
     if unit.doubtful:
@@ -153,6 +154,19 @@ def _note(unit: Any) -> str:
     if unit.matches and unit.disposal != "copy":
         notes.append(f"disposal {unit.disposal}, hold {unit.hold}")
     return "; ".join(notes)
+
+
+def without_name(name: str, message: str) -> str:
+    """An error's message without the mailbox's name at its start, for a line that begins with that name."""
+    return message.removeprefix(f"{name}: ")
+
+
+def tell_not_searched(plan: Plan) -> None:
+    """Which mailboxes could not be searched, and why, in full."""
+    for unit in plan.units:
+        if unit.not_searched:
+            reason = without_name(unit.name, unit.not_searched)
+            tell(f"{shown(unit.name)}: not searched: {shown_lines(reason)}")
 
 
 def show_mailboxes(plan: Plan, case: Any) -> None:
@@ -171,12 +185,10 @@ def show_result(result: RunResult, case: Any) -> None:
     """How a run ended; the last line states the worst."""
     say(table([(outcome, f"{count:,}") for outcome, count in sorted(result.outcomes.items())], ("outcome", "items")))
     for name, error in result.errors:
-        tell(f"{shown(name)}: {shown_lines(error)}")
+        tell(f"{shown(name)}: {shown_lines(without_name(name, error))}")
     if result.late:
         say(f"{result.late:,} messages that match came after the plan; make a new one for them.")
-    for unit in result.plan.units:
-        if unit.not_searched:
-            tell(f"{shown(unit.name)}: not searched: {shown(unit.not_searched)}")
+    tell_not_searched(result.plan)
     say(f"Evidence: {case.bag_dir(result.plan.number)}" + ("" if result.sealed else " (not sealed yet)"))
     say(f"Audit head: {result.head}")
     say(_last_line(result, case))

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from excise.cli.options import Given, authority_options, criteria_options, work_options
-from excise.cli.screen import put_json, say, table, tell, working
+from excise.cli.screen import put_json, say, table, tell, without_name, working
 from excise.core.errors import worst_status
 from excise.core.text import shown, shown_lines
 
@@ -47,7 +47,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         "messages": 0,
     }
     for lost in scope.not_searched:
-        tell(f"{shown(lost.name)}: not searched: {shown(lost.reason)}")
+        tell(f"{shown(lost.name)}: not searched: {shown_lines(without_name(lost.name, lost.reason))}")
     with working(options, len(scope.mailboxes)) as setting:
         for searched in api.search(
             criteria,
@@ -58,7 +58,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         ):
             name = searched.info.name
             if searched.error is not None:
-                tell(f"{shown(name)}: not searched: {shown_lines(searched.error.message)}")
+                tell(f"{shown(name)}: not searched: {shown_lines(without_name(name, searched.error.message))}")
                 codes.append(searched.error.exit_code)
                 totals["not_searched"] += 1
                 continue

@@ -145,6 +145,7 @@ def os_error(error: OSError, path: Path | str, doing: str) -> ExciseError:
         errno.EPERM: "Run as a user who may do this, or ask the owner for the right.",
         errno.ENOSPC: "Free some space there and run the command again (an interrupted run: excise resume).",
         errno.EDQUOT: "Raise the quota or free some space there, then run the command again.",
+        errno.EFBIG: "The file system, or a limit set for this user (ulimit -f), allows no larger file: raise it.",
         errno.EIO: "The disk reports a fault: look at the system's log before you go on.",
         errno.ENOENT: "Check the path.",
         errno.EROFS: "The file system is mounted read-only.",
