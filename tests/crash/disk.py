@@ -20,9 +20,10 @@ RECORDED = (
     *("openat", "write", "lseek", "ftruncate", "copy_file_range", "fsync", "rename", "renameat2", "unlink", "unlinkat"),
     *("mkdir", "rmdir", "link", "linkat", "pwrite64", "fdatasync", "mkdirat", "renameat", "sendfile", "dup", "dup2"),
 )
+_MEMORY = "".join(f"\\x{byte:02x}" for byte in b"memfd:").encode("ascii")
 _CALL = re.compile(r"(?P<name>\w+)\((?P<arguments>.*)\) += (?P<result>-?\d+|\?)")
-_ARGUMENT = re.compile(r'"(?P<text>[^"]*)"(?:\.\.\.)?|(?P<word>[^,"<]+(?:<(?:[^>\\]|\\.)*>)?)')
-_FD = re.compile(r"(?P<fd>\d+|AT_FDCWD)(?:<(?P<path>.*)>)?\Z")
+_ARGUMENT = re.compile(r'"(?P<text>[^"]*)"(?:\.\.\.)?|(?P<word>[^,"<]+(?:<(?:[^>\\]|\\.)*>(?:\(deleted\))?)?)')
+_FD = re.compile(r"(?P<fd>\d+|AT_FDCWD)(?:<(?P<path>.*)>(?:\(deleted\))?)?\Z")
 
 
 class Cut(Enum):
@@ -135,6 +136,9 @@ class Disk:
         found = _FD.match(fd.decode("latin-1"))
         assert found is not None, fd
         number = int(found["fd"])
+        if _MEMORY in fd:
+            # A file in memory (memfd_create) has taken the number of one that was closed; it is not on the disk.
+            self._open.pop(number, None)
         return (number, *self._open[number]) if number in self._open else None
 
     def _change(self, gone: tuple[str, ...], come: tuple[tuple[str, Node], ...]) -> bool:
