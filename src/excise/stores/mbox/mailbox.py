@@ -35,6 +35,10 @@ COMPRESSED = "the mailbox is compressed: decompress it, and name the result"
 _BATCH_BYTES = 1 << 26
 _BATCH_ITEMS = 1000
 
+#: Terms that may hold for one of two messages of the same version: they see what the fingerprint leaves out (Status …).
+#: Where one is used every message takes its number; otherwise equal ones match alike, and only matches need one.
+_TELL_TWINS_APART = frozenset({"header", "larger", "smaller"})
+
 
 class MboxMailbox:
     """The mbox file ``path``.
@@ -191,6 +195,7 @@ class MboxMailbox:
         view, reject, first = source.view, matcher.rejects_header, True
         numbers: Counter[str] = Counter()
         doubt = COMPRESSED if source.compressed else ""
+        number_all = not matcher.criteria.kinds().isdisjoint(_TELL_TWINS_APART)
         for entry, header in scan_headers(view):
             if first:
                 first = False
@@ -198,12 +203,15 @@ class MboxMailbox:
             if entry.internal:
                 continue
             tally.advance(1, entry.end - entry.start)
+            candidate = MboxCandidate(view, entry, header, numbers, entry.doubt or doubt)
+            if number_all:
+                candidate.take_number()
             if len(header) < HEADER_MAX and reject(header):
                 continue
             if entry.content_end - entry.content_start > MESSAGE_MAX:
                 yield Unreadable(f"offset {entry.start}", f"the message is larger than {MESSAGE_MAX} bytes")
             else:
-                yield MboxCandidate(view, entry, header, numbers, entry.doubt or doubt)
+                yield candidate
         if first and len(view):
             yield from self._junk(view, len(view), tally)
         if not source.is_intact():

@@ -147,11 +147,15 @@ class MboxCandidate:
 
     @property
     def id(self) -> str:
-        """Its version and its number among equal ones; equal ones match alike, so that those asked for are all."""
+        """Its version and its number among equal ones."""
+        self.take_number()
+        return self._id
+
+    def take_number(self) -> None:
+        """Take the next number among equal messages, once, in the order of the file."""
         if not self._id:
             self._id = make_id(self.version, self._numbers[self.version])
             self._numbers[self.version] += 1
-        return self._id
 
     @property
     def view(self) -> MimeView:
