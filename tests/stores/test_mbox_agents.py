@@ -192,7 +192,7 @@ def test_s19_mail_that_real_agents_deliver_meanwhile_survives(base: Path, postfi
                 sent.append(f"{kind} {number}")
             lda(base, f"lda {number}")
             sent.append(f"lda {number}")
-        # Postfix and Dovecot take the two locks in opposite orders: one may give up for a while, and Postfix tries again.
+        # Postfix and Dovecot take the two locks in opposite orders: one may give up, and Postfix tries again.
         deadline = time.monotonic() + 120
         while not set(sent) <= set(subjects(path)) and time.monotonic() < deadline:
             time.sleep(0.2)
