@@ -35,8 +35,9 @@ def test_s15_interrupted(tmp_path: Path) -> None:
         made = stage(tmp_path / "stage")
         code, said = interrupted_run(made, dice.choice([0, dice.uniform(0, 0.02), dice.uniform(0, 0.2)]), 1)
         codes.add(code)
-        assert code in (0, 130), said
         last = said.splitlines()[-1]
+        # Once all is done and said, a Ctrl-C meets an interpreter that is on its way out.
+        assert code in (0, 130) or (code == -signal.SIGINT and last == "Done."), said
         if code == 130:
             assert f"excise resume {made.case}" in last, said
         else:
