@@ -14,14 +14,48 @@ Everything takes a ``Setting`` (jobs, progress, a stop flag). A move, start to e
 
 from __future__ import annotations
 
-from excise.api.work import Setting, Work, new_case, open_case, search, verify
-from excise.case.layout import Authorisation, Case
-from excise.case.parts import EvidenceKind
-from excise.case.plan import Caps, Plan
-from excise.engine.planner import Order, distinct_subjects
-from excise.engine.restore import RestoreOrder
-from excise.engine.run import RunResult
-from excise.model.item import Action, Disposal, Outcome
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from excise.api.looking import Setting, search
+    from excise.api.work import Work, new_case, open_case, verify
+    from excise.case.layout import Authorisation, Case
+    from excise.case.parts import EvidenceKind
+    from excise.case.plan import Caps, Plan
+    from excise.engine.planner import Order, distinct_subjects
+    from excise.engine.restore import RestoreOrder
+    from excise.engine.run import RunResult
+    from excise.model.item import Action, Disposal, Outcome
+
+#: name -> the module that it comes from, loaded when the name is first used: a search needs no planner.
+_FROM = {
+    "Action": "excise.model.item",
+    "Authorisation": "excise.case.layout",
+    "Caps": "excise.case.plan",
+    "Case": "excise.case.layout",
+    "Disposal": "excise.model.item",
+    "EvidenceKind": "excise.case.parts",
+    "Order": "excise.engine.planner",
+    "Outcome": "excise.model.item",
+    "Plan": "excise.case.plan",
+    "RestoreOrder": "excise.engine.restore",
+    "RunResult": "excise.engine.run",
+    "Setting": "excise.api.looking",
+    "Work": "excise.api.work",
+    "distinct_subjects": "excise.engine.planner",
+    "new_case": "excise.api.work",
+    "open_case": "excise.api.work",
+    "search": "excise.api.looking",
+    "verify": "excise.api.work",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FROM:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_FROM[name]), name)
+
 
 __all__ = [
     "Action",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = False) -> int:
     """Make a case and its plan, and unless ``only_plan``, run it once it is confirmed; the exit status."""
     from excise import api
-    from excise.api.work import check_expected
+    from excise.api.looking import check_expected
     from excise.engine.planner import resolve_disposal
 
     given = Given(options)

@@ -18,9 +18,9 @@ GROUP = "excise.stores"
 
 #: kind -> module that holds the store as ``STORE``. The order is that in which a path is offered to them.
 BUILT_IN = {
-    "pst": "excise.stores.pst",
-    "maildir": "excise.stores.maildir",
     "mbox": "excise.stores.mbox",
+    "maildir": "excise.stores.maildir",
+    "pst": "excise.stores.pst",
     "eml": "excise.stores.eml",
     "memory": "excise.stores.memory",
 }

@@ -1,0 +1,155 @@
+"""Searching, and how work is done: what ``excise search`` needs, apart from what needs a case."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from excise.case.chain import ChainedLog, LogHeld
+from excise.case.layout import Authorisation
+from excise.core.errors import Refused, SourceUnavailable
+from excise.core.files import make_directories, os_error
+from excise.criteria import Criteria
+from excise.engine.channel import Channel, Progress, UnitError, run_units
+from excise.engine.search import Match, NotTested, Searched, open_and_search
+from excise.store_api import registry
+from excise.store_api.discovery import Scope
+from excise.store_api.protocols import MailboxInfo
+
+
+class _NoProgress:
+    def advance(self, messages: int, size: int, matches: int, mailboxes: int) -> None:
+        """Show nothing."""
+
+
+@dataclass(slots=True)
+class Setting:
+    """How to work: parallel jobs (0: one a processor), who shows progress, the flag that stops at a safe point."""
+
+    jobs: int = 0
+    progress: Progress = field(default_factory=_NoProgress)
+    stop: threading.Event = field(default_factory=threading.Event)
+    announce: Callable[[str], None] = lambda _head: None
+
+    @property
+    def workers(self) -> int:
+        """The number of parallel jobs."""
+        return self.jobs or len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True)
+class _SearchTask:
+    info: MailboxInfo
+    criteria: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchedMailbox:
+    """One mailbox of a search: what was found, or why it was not searched."""
+
+    info: MailboxInfo
+    found: tuple[Match | NotTested, ...] = ()
+    counts: Searched = field(default_factory=Searched)
+    error: UnitError | None = None
+
+
+def _search_one(task: _SearchTask, channel: Channel) -> SearchedMailbox:
+    counts = Searched()
+    found = tuple(open_and_search(task.info, Criteria.from_canonical(task.criteria), counts, channel))
+    counts.tally.report = None
+    return SearchedMailbox(task.info, found, counts)
+
+
+def access_log_path() -> Path:
+    """The operator's own access log: ``$EXCISE_ACCESS_LOG``, else in the user's state directory."""
+    given = os.environ.get("EXCISE_ACCESS_LOG")
+    if given:
+        return Path(given)
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "excise" / "access.jsonl"
+
+
+@contextmanager
+def _access_log() -> Iterator[ChainedLog]:
+    """The access log, held. Looking is access (S22): where it cannot be written, nothing is searched."""
+    path = access_log_path()
+    try:
+        make_directories(path.parent)
+        log = _hold(path)
+    except OSError as error:
+        problem = os_error(error, path, "opening the access log")
+        raise SourceUnavailable(problem.message, hint="Set EXCISE_ACCESS_LOG to a file that you may write.") from error
+    try:
+        yield log
+    finally:
+        log.close()
+
+
+def _hold(path: Path) -> ChainedLog:
+    for _ in range(100):
+        try:
+            return ChainedLog(path, exclusive=True)
+        except LogHeld:
+            threading.Event().wait(0.1)
+    raise LogHeld(
+        f"{path}: another search has held the access log for ten seconds", hint="Try again when it has ended."
+    )
+
+
+def search(
+    criteria: Criteria,
+    scope: Scope,
+    setting: Setting,
+    *,
+    expect_mailboxes: int | None = None,
+    authorisation: Authorisation | None = None,
+) -> Iterator[SearchedMailbox]:
+    """Search every mailbox of ``scope``; changes nothing. What could not be searched is yielded with its error."""
+    check_expected(scope, expect_mailboxes)
+    criteria.require_limits()
+    who = (authorisation or Authorisation()).record()
+    with _access_log() as log:
+        log.append(
+            {
+                "type": "search-started",
+                "criteria_sha256": criteria.sha256,
+                "who": who,
+                "mailboxes": len(scope.mailboxes),
+            }
+        )
+    tasks = [_SearchTask(info, criteria.canonical()) for info in scope.mailboxes]
+    records: list[dict[str, Any]] = [
+        {"type": "mailbox-not-searched", "mailbox": lost.name, "seen": 0, "matches": 0} for lost in scope.not_searched
+    ]
+    local = all(registry.store(task.info.kind).capabilities.local_files for task in tasks)
+    try:
+        for task, result in run_units(
+            _search_one, tasks, jobs=setting.workers, local=local, progress=setting.progress, stop=setting.stop
+        ):
+            found = SearchedMailbox(task.info, error=result) if isinstance(result, UnitError) else result
+            records.append(
+                {
+                    "type": "mailbox-not-searched" if found.error else "mailbox-searched",
+                    "mailbox": task.info.name,
+                    "seen": found.counts.tally.seen,
+                    "matches": found.counts.matches,
+                }
+            )
+            yield found
+    finally:
+        with _access_log() as log:
+            log.append(*records, {"type": "search-ended", "criteria_sha256": criteria.sha256})
+
+
+def check_expected(scope: Scope, expected: int | None) -> None:
+    """Refuse a scope of another size than the user expects, before anything is opened (S03)."""
+    found = len(scope.mailboxes) + len(scope.not_searched)
+    if expected is not None and expected != found:
+        raise Refused(
+            "S03", f"expected {expected} mailboxes, found {found}", hint="No mailbox was opened. Check the sources."
+        )
