@@ -37,6 +37,8 @@ MESSAGE_MAX = 1 << 30
 SNAPSHOT_MAX = 1 << 24
 _SNAPSHOT_PATIENCE = 2.0
 _SAMPLE = 4096
+#: Two writes within this time may leave the same modification time (the kernel's clock ticks every 10 ms at most).
+_TICK_NS = 20_000_000
 
 
 class Source:
@@ -72,21 +74,36 @@ class Source:
             raise
 
     def _copy_to_memory(self) -> None:
-        """Take the copy; where a lock cannot be had soon, or the file has grown large, it is read where it stands."""
+        """Take the copy; the file is read where it stands where a lock cannot be had soon, where it has grown large, or
+        where a program that keeps to no lock wrote to it meanwhile."""
         deadline = time.monotonic() + _SNAPSHOT_PATIENCE
         while not try_lock(self.fd, shared=True):
             if time.monotonic() >= deadline:
                 return
             time.sleep(0.02)
         try:
-            info = os.fstat(self.fd)
-            if info.st_size <= SNAPSHOT_MAX:
-                copy = os.memfd_create("mailbox", os.MFD_CLOEXEC)
-                self._info, self._content = info, copy
-                with os.fdopen(copy, "wb", closefd=False) as stream:
-                    stream.writelines(FileView(self.fd, str(self._path), info.st_size).chunks(0, info.st_size))
+            if 0 <= time.time_ns() - os.fstat(self.fd).st_mtime_ns < _TICK_NS:
+                time.sleep(_TICK_NS / 1e9)
+            self._info = os.fstat(self.fd)
+            if self._info.st_size <= SNAPSHOT_MAX:
+                self._content = self._copied()
         finally:
             unlock(self.fd)
+
+    def _copied(self) -> int:
+        """A copy in memory; the file itself where it changed while it was copied."""
+        copy = os.memfd_create("mailbox", os.MFD_CLOEXEC)
+        try:
+            with os.fdopen(copy, "wb", closefd=False) as stream:
+                size = self._info.st_size
+                stream.writelines(FileView(self.fd, str(self._path), size).chunks(0, size))
+            if _stand(os.fstat(self.fd)) == _stand(self._info):
+                return copy
+        except BaseException:
+            os.close(copy)
+            raise
+        os.close(copy)
+        return self.fd
 
     def __enter__(self) -> Source:
         return self
@@ -119,7 +136,7 @@ class Source:
         if self._path is None or (self._content != self.fd and not self.compressed):
             return True
         now, seen = os.fstat(self.fd), self._info
-        if (now.st_size, now.st_mtime_ns) == (seen.st_size, seen.st_mtime_ns):
+        if _stand(now) == _stand(seen):
             return True
         return now.st_size > seen.st_size and self._sampled() == self._sample
 
@@ -127,6 +144,11 @@ class Source:
         """The first bytes and the last of those that were there: a rewrite in place moves or changes them."""
         size = self._info.st_size
         return os.pread(self.fd, min(size, _SAMPLE), 0), os.pread(self.fd, _SAMPLE, max(0, size - _SAMPLE))[:size]
+
+
+def _stand(info: os.stat_result) -> tuple[int, int]:
+    """What changes when somebody writes to the file."""
+    return info.st_size, info.st_mtime_ns
 
 
 class MboxCandidate:
