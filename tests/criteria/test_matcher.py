@@ -507,3 +507,19 @@ def test_the_standard_library_agrees_on_the_fixtures() -> None:
     assert [part.get_filename() for part in theirs.iter_attachments()] == [
         a.name for a in view_of(mail()).attachments()
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "asked", "same"),
+    [
+        ('"ann"@x.example', "ann@x.example", True),
+        ("ann@x.example", '"ann"@x.example', True),
+        ('"ann.lee"@x.example', "ann.lee@x.example", True),
+        ('"an n"@x.example', "ann@x.example", False),
+        ('"ann."@x.example', "ann.@x.example", False),
+        ('"an\\n"@x.example', "ann@x.example", False),
+    ],
+)
+def test_a_local_part_in_quotes_that_need_not_be_there(written: str, asked: str, same: bool) -> None:
+    view = MimeView(f"From: <{written}>\r\nSubject: s\r\n\r\nt\r\n".encode())
+    assert matcher(**{"from": [asked]}).test(view).matched is same

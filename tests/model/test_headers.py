@@ -130,6 +130,7 @@ ADDRESSES = [
     (b"a@x.example; b@x.example", [Address("", "a@x.example"), Address("", "b@x.example")]),
     (b'"never closed <a@x.example>, b@x.example', None),
     (b"<a@x.example, <b@x.example>", None),
+    (b'<"a b"@x.example>, "c d" @ x.example', [Address("", '"a b"@x.example'), Address("", '"c d"@x.example')]),
     (b"root", [Address("", "root")]),
     (b"a@[IPv6:::1]", [Address("", "a@[IPv6:::1]")]),
     ("j@bücher.example".encode(), [Address("", "j@bücher.example")]),

@@ -158,9 +158,18 @@ def _digest(terms: list[Term]) -> Run:
     return lambda view: any(attachment.sha256() in wanted for attachment in view.attachments())
 
 
+#: Quotes around a dot-atom. Quotes around anything else (spaces, an empty string, escapes) carry meaning and stay.
+_QUOTED_ATOM = re.compile(r'"([^\s"\\(),:;<>@\[\].]+(?:\.[^\s"\\(),:;<>@\[\].]+)*)"')
+
+
 def address_key(address: str) -> str:
-    """An address as it is compared: normalised, its domain in Unicode whether it was written so or in ``xn--`` form."""
+    """An address as it is compared: normalised, its domain in Unicode whether it was written so or in ``xn--`` form.
+
+    A local part in quotes that need not be there is the one without them (RFC 5321 4.1.2).
+    """
     local, at, domain = normalise(address).rpartition("@")
+    if (quoted := _QUOTED_ATOM.fullmatch(local)) is not None:
+        local = quoted[1]
     if "xn--" in domain and len(domain) < 256:
         with contextlib.suppress(UnicodeError):
             domain = normalise(domain.encode("ascii").decode("idna"))

@@ -83,15 +83,20 @@ def _entries(text: str) -> Iterator[Address]:
 
 def _address(words: list[str], comments: list[str], angle: str | None) -> Address:
     if angle is not None:
-        spec = "".join(angle.strip("<>").split())
+        spec = _without_space(angle.strip("<>"))
         if spec.startswith("@"):
             spec = spec.rpartition(":")[2]
         name = "".join(words)
     else:
-        spec = "".join("".join(words).split()).strip(",;")
+        spec = _without_space("".join(words)).strip(",;")
         name = "".join(comments)
     spec = _decoded(spec.removeprefix("mailto:"))
     return Address(_decoded(_unquoted(name).strip(" ,;\t")), spec)
+
+
+def _without_space(text: str) -> str:
+    """``text`` without the white space that is not in quotes: ``"a b"@x`` and ``ab@x`` are two people."""
+    return re.sub(_QUOTED + r"|\s++", lambda m: m[0] if m[0][0] == '"' else "", text, flags=re.DOTALL)
 
 
 def _unquoted(text: str) -> str:
