@@ -44,6 +44,7 @@ format: $(VENV)/.made
 
 bench: $(VENV)/.made
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/pst.py
 
 test-programs:
 	$(SUDO) apt-get update -q
