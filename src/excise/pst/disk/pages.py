@@ -74,6 +74,15 @@ def seal_page(fmt: Format, body: bytes, ptype: int, ib: int, bid: int) -> bytes:
     return body + trailer.pack(fmt)
 
 
+def is_sealed(fmt: Format, page: bytes, ptype: int, ib: int, bid: int) -> bool:
+    """True where the B-tree ``page`` has the very trailer that ``seal_page`` gives it; one comparison checks all."""
+    at = fmt.page_size - fmt.page_trailer_size
+    checksum, sig = crc(page[:at]), signature(ib, bid)
+    if fmt is ANSI:
+        return page.startswith(_TRAILER_ANSI.pack(ptype, ptype, sig, bid, checksum), at)
+    return page.startswith(_TRAILER_UNICODE.pack(ptype, ptype, sig, checksum, bid), at)
+
+
 @dataclass(frozen=True, slots=True)
 class BTEntry:
     """BTENTRY (2.2.2.7.7.2): the first key below and the child page's BREF."""

@@ -20,7 +20,16 @@ from excise.pst.disk.crypt import crc, signature
 from excise.pst.disk.damage import Damage, DamageLog
 from excise.pst.disk.formats import UNICODE_4K, Format
 from excise.pst.disk.ids import bid_key
-from excise.pst.disk.pages import PTYPE_BBT, PTYPE_NBT, BBTEntry, BTEntry, BTPage, NBTEntry, PageTrailer, page_body
+from excise.pst.disk.pages import (
+    PTYPE_BBT,
+    PTYPE_NBT,
+    BBTEntry,
+    BTPage,
+    NBTEntry,
+    PageTrailer,
+    is_sealed,
+    page_body,
+)
 from excise.pst.ndb.source import Source
 
 _MAX_LEVEL = 16
@@ -34,7 +43,7 @@ class BlockTable:
         self._format = fmt
         fields = _columns(fmt, leaves, fmt.bbt_entry.size)
         keys: Sequence[int] = fields[0]
-        if any(key & 1 for key in keys):
+        if any(map((1).__and__, keys)):
             keys = array(fields[0].typecode, map(bid_key, keys))
         self._keys, (self._ib, self._sizes) = _sorted("BBT", "bid", keys, fields[1:], log)
 
@@ -64,7 +73,7 @@ class NodeTable:
     def __init__(self, fmt: Format, leaves: bytes, log: DamageLog) -> None:
         nids, data, sub, parents = _columns(fmt, leaves, fmt.nbt_entry.size)
         if nids.typecode == "Q":
-            nids, parents = (array("Q", [value & 0xFFFFFFFF for value in column]) for column in (nids, parents))
+            nids, parents = (array("Q", map(0xFFFFFFFF.__and__, column)) for column in (nids, parents))
         self.nids, (self._data, self._sub, self.parents) = _sorted("NBT", "nid", nids, (data, sub, parents), log)
 
     def __len__(self) -> int:
@@ -107,8 +116,8 @@ def read_leaves(source: Source, fmt: Format, root: tuple[int, int], ptype: int, 
         if parsed.cLevel == 0:
             leaves.append(entries)
         else:
-            children = [BTEntry(*values) for values in fmt.bt_entry.iter_unpack(entries)]
-            stack += [(child.bid, child.ib, parsed.cLevel) for child in reversed(children)]
+            children = [(child, at, parsed.cLevel) for _, child, at in fmt.bt_entry.iter_unpack(entries)]
+            stack += reversed(children)
     return b"".join(leaves)
 
 
@@ -129,6 +138,8 @@ def _read_page(source: Source, fmt: Format, ptype: int, bid: int, ib: int, log: 
             _damage(ptype, "BREF.ib", bid, ib, f"a page inside the file of {source.size} bytes", f"{len(page)} bytes")
         )
         return None
+    if is_sealed(fmt, page, ptype, ib, bid):
+        return page
     trailer = PageTrailer.unpack(fmt, page)
     if ptype not in (trailer.ptype, trailer.ptypeRepeat):
         log.add(_damage(ptype, "ptype", bid, ib, f"0x{ptype:02x}", f"0x{trailer.ptype:02x}"))
