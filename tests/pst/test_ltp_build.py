@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from excise.pst.disk.damage import DamageLog
 from excise.pst.disk.formats import UNICODE
 from excise.pst.ltp.build_properties import Property, build_properties
+from excise.pst.ltp.build_table import ROW_ID_TAG, ROW_VERSION_TAG, Column, Schema, build_table
 from excise.pst.ltp.properties import PropertyContext
+from excise.pst.ltp.table import TableContext
 
 
 @dataclass
@@ -97,3 +99,55 @@ def test_wrong_properties_are_refused() -> None:
         build_properties(Memory(), [Property(1, 3, b"12")])
     with pytest.raises(ValueError, match="twice"):
         build_properties(Memory(), [Property(1, 3, b"1234")] * 2)
+
+
+TAGS = [0x0037001F, 0x0E060040, 0x0E07000B, 0x0E080002, 0x00710102, 0x30130048, 0x36020003]
+
+
+def rows_of(count: int, size: int) -> list[dict[int, bytes]]:
+    return [
+        {ROW_ID_TAG: (count - i).to_bytes(4, "little"), ROW_VERSION_TAG: b"\1\0\0\0", 0x0037001F: b"",
+         0x0E060040: i.to_bytes(8, "little"), 0x00710102: bytes([i & 0xFF]) * size, 0x30130048: bytes(range(16))}
+        | ({0x0E07000B: b"\1", 0x0E080002: b"\2\3"} if i % 3 else {})
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def read_rows(node) -> list[dict[int, bytes]]:
+    table = TableContext(node)
+    return [{i << 16 | row.type_of(i): row.raw(i) for i in row.ids()} for row in table.rows()]
+
+
+@pytest.mark.parametrize("size", [1, 30, 3580, 3581, 9000])
+@pytest.mark.parametrize("count", [0, 1, 2, 80, 500])
+def test_table_reads_back(count: int, size: int) -> None:
+    rows = rows_of(count, size)
+    node = node_of(build_table(Memory(), Schema.of_tags(TAGS), iter(rows)))
+    assert read_rows(node) == rows[::-1]
+    assert not node.log.entries
+
+
+def test_large_table_has_rows_in_blocks_of_a_subnode() -> None:
+    rows = rows_of(5000, 20)
+    built = build_table(Memory(), Schema.of_tags(TAGS), rows)
+    assert len(built.subnodes) == 1
+    assert read_rows(node_of(built)) == rows[::-1]
+
+
+def test_cell_may_be_a_shared_tree() -> None:
+    sink = Memory()
+    tree = sink.bytes_tree(b"ab" * 5000)
+    row = {ROW_ID_TAG: bytes(4), ROW_VERSION_TAG: bytes(4), 0x0037001F: tree}
+    built = build_table(sink, Schema.of_tags(TAGS), [row])
+    assert [each.data for each in built.subnodes] == [tree]
+    assert read_rows(node_of(built))[0][0x0037001F] == b"ab" * 5000
+
+
+def test_wrong_rows_are_refused() -> None:
+    schema = Schema.of_tags(TAGS)
+    row = rows_of(1, 1)[0]
+    for bad in [[{}], [row, row], [row | {0x12340003: bytes(4)}], [row | {0x36020003: b"1"}]]:
+        with pytest.raises(ValueError, match=r"row|column"):
+            build_table(Memory(), schema, bad)
+    with pytest.raises(ValueError, match="needs"):
+        Schema.exact([Column(ROW_ID_TAG, 0, 4, 0)])
