@@ -248,7 +248,7 @@ class _Content:
         if other in self.values and not (group and group == self.group):
             return False
         self.group = group
-        text = _decode(_payload(part), str(part.get_param("charset") or "") or None)
+        text = _decode(_payload(part), part.get_content_charset())
         self.values[tag] = text if tag is t.PidTagBody else _META.sub(r"\1utf-8", text).encode("utf-8", "replace")
         self.values[t.PidTagInternetCodepage] = 65001
         self.values[t.PidTagNativeBody] = 3 if t.PidTagHtml in self.values else 1
