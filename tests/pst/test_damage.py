@@ -13,10 +13,12 @@ import pytest
 
 import excise.pst
 from excise.core.errors import DamagedInput
-from excise.pst.disk import blocks, ids, pages
+from excise.pst.disk import blocks, crypt, ids, pages
 from excise.pst.disk.damage import Damage, Damaged, DamageLog
 from excise.pst.disk.formats import UNICODE
 from excise.pst.disk.header import Header
+from excise.pst.disk.heaps import NameId
+from excise.pst.ltp.properties import PropertyContext
 from excise.pst.messaging.folder import FailedItem
 from pst.builder import INBOX, NodeSpec, attachment, mailbox, message, nid_of
 
@@ -125,6 +127,29 @@ def test_check_calls_no_sample_damaged(path: Path) -> None:
     report = excise.pst.check(path)
     assert not report.damaged, report.text()
     assert report.checked["blocks"] > 20
+
+
+@real
+def test_check_names_a_property_name_missing_from_its_bucket() -> None:
+    data = bytearray((SAMPLES / "sample1.pst").read_bytes())
+    with excise.pst.open(io.BytesIO(bytes(data))) as pst:
+        before = excise.pst.check(io.BytesIO(bytes(data)))
+        node = pst.ndb.node(ids.NID_NAME_TO_ID_MAP)
+        assert node is not None
+        context = PropertyContext(node)
+        name = next(each for each in NameId.unpack_all(context.raw(3)) if not each.wGuid & 1)
+        bucket = context.raw(0x1000 + (name.dwPropertyID ^ name.wGuid) % (context.integer(1) or 0))
+        for bid in node.data.leaves:
+            raw = pst.ndb.block(bid, DamageLog())
+            entry = pst.ndb.block_entry(bid)
+            if (at := raw.rfind(bucket)) >= 0:
+                raw = raw[:at] + bytes(len(bucket)) + raw[at + len(bucket) :]
+                stored = crypt.encode(raw, pst.header.bCryptMethod, bid)
+                sealed = blocks.seal_block(pst.header.format, stored, entry.ib, bid)
+                data[entry.ib : entry.ib + len(sealed)] = sealed
+    after = excise.pst.check(io.BytesIO(bytes(data)))
+    new = set(after.findings) - set(before.findings)
+    assert {each.damage.field for each in new} == {"bucket"}
 
 
 @real

@@ -8,7 +8,7 @@ from itertools import pairwise
 from excise.pst.check.report import ERROR, NOTE, WARNING, Report
 from excise.pst.disk import ids
 from excise.pst.disk.damage import Damage, Damaged, DamageLog
-from excise.pst.disk.heaps import CLIENT_PC, CLIENT_TC, HN_SIGNATURE, HNHdr, HNPageMap
+from excise.pst.disk.heaps import CLIENT_PC, CLIENT_TC, HN_SIGNATURE, HNHdr, HNPageMap, NameId
 from excise.pst.ltp.properties import Properties, PropertyContext
 from excise.pst.ltp.table import ROW_ID, ROW_VERSION, Row, TableContext
 from excise.pst.ltp.values import PT_STRING8, PT_UNICODE
@@ -45,6 +45,7 @@ def check_contents(store: MessageStore, report: Report) -> None:
     _check_heaps(store, report)
     if not len(store.names):
         report.add(NOTE, Damage("messaging", "NAMEID", "rgEntries", "the name-to-id map", -1, "a name", "none"))
+    _check_buckets(store, report)
     for folder in store.folders():
         report.checked["folders"] += 1
         _check_folder(folder, report)
@@ -56,6 +57,27 @@ def check_contents(store: MessageStore, report: Report) -> None:
         report.add(
             ERROR, Damage("messaging", "NBTENTRY", "nidParent", f"folder 0x{orphan.nid:x}", -1, "a folder", "none")
         )
+
+
+def _check_buckets(store: MessageStore, report: Report) -> None:
+    """Every numeric name in the hash bucket that its number and property set choose ([MS-PST] 2.4.7.5)."""
+    node = store.ndb.node(ids.NID_NAME_TO_ID_MAP)
+    if node is None:
+        return
+    try:
+        context = PropertyContext(node)
+        count = context.integer(1) or 0
+        for entry in NameId.unpack_all(context.raw(3)):
+            if entry.wGuid & 1 or count < 1:
+                continue
+            tag = 0x1000 + (entry.dwPropertyID ^ entry.wGuid) % count
+            held = NameId.unpack_all(context.raw(tag)) if tag in context else []
+            if entry not in held:
+                place = f"bucket 0x{tag:04x} of the name-to-id map"
+                expected = f"the name of property 0x{0x8000 + entry.wPropIdx:04x}"
+                report.add(NOTE, Damage("messaging", "NAMEID", "bucket", place, -1, expected, "others or none"))
+    except Damaged as error:
+        report.add(ERROR, error.damage)
 
 
 def _check_heaps(store: MessageStore, report: Report) -> None:
