@@ -10,7 +10,7 @@ JOBS ?= 2
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # What the tests run beside Python; each test that needs one of them is skipped, and says so, where it is missing.
-PROGRAMS := strace dovecot-core dovecot-imapd postfix pst-utils pff-tools tnef ytnef-tools grepmail
+PROGRAMS := strace dovecot-core dovecot-imapd postfix pst-utils pff-tools tnef ytnef-tools grepmail procmail
 
 # Real mail files for the tests that want them: $EXCISE_SAMPLES, else ../shared where that is there.
 ifeq ($(EXCISE_SAMPLES),)
