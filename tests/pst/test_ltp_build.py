@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import SimpleNamespace
+from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from excise.pst.ltp.build_properties import Property, build_properties
 from excise.pst.ltp.build_table import ROW_ID_TAG, ROW_VERSION_TAG, Column, Schema, build_table
 from excise.pst.ltp.properties import PropertyContext
 from excise.pst.ltp.table import TableContext
+from excise.pst.ltp.values import ObjectRef, decode_value, encode_value
 
 
 @dataclass
@@ -151,3 +154,23 @@ def test_wrong_rows_are_refused() -> None:
             build_table(Memory(), schema, bad)
     with pytest.raises(ValueError, match="needs"):
         Schema.exact([Column(ROW_ID_TAG, 0, 4, 0)])
+
+
+VALUES = [
+    (0x02, -5), (0x03, -7), (0x04, 1.5), (0x05, 2.5), (0x06, -9), (0x07, 3.25), (0x0A, 0x80040000), (0x0B, True),
+    (0x0D, ObjectRef(0x25, 9)), (0x14, -(1 << 60)), (0x1E, "é"), (0x1F, "日本"), (0x102, b"ab"),
+    (0x40, datetime(2026, 1, 2, 3, 4, 5, 678, UTC)), (0x40, (1 << 64) - 1), (0x48, UUID(int=5)),
+    (0x1003, (1, -2)), (0x100B, (True, False)), (0x101F, ("a", "", "bc")), (0x1102, (b"", b"x")),
+    (0x1048, (UUID(int=7),)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("ptype", "value"), VALUES)
+def test_values_decode_to_what_was_encoded(ptype: int, value) -> None:
+    assert decode_value(ptype, encode_value(ptype, value), "cp1252") == value
+
+
+@pytest.mark.parametrize(("ptype", "value"), [(2, 40000), (3, "x"), (0x1E, "日"), (0x40, -1), (0x1003, 1), (0x1F, b"")])
+def test_what_is_no_value_of_a_type_is_refused(ptype: int, value) -> None:
+    with pytest.raises(ValueError, match="no "):
+        encode_value(ptype, value)

@@ -8,6 +8,7 @@ units of 100 ns since 1601.
 from __future__ import annotations
 
 import codecs
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -192,3 +193,48 @@ def _split_variable(data: bytes) -> list[bytes]:
     if any(not 4 + 4 * count <= start <= end <= len(data) for start, end in pairwise(offsets)):
         raise ValueError("offsets of values out of order or outside")
     return [data[start:end] for start, end in pairwise(offsets)]
+
+
+def encode_value(ptype: int, value: Value, codec: str = "cp1252") -> bytes:
+    """The bytes of a value of ``ptype``, the reverse of ``decode_value``. ValueError where it has none of them."""
+    if ptype & MV_FLAG:
+        return _encode_multiple(ptype & ~MV_FLAG, value, codec)
+    try:
+        return _encode_scalar(ptype, value, codec)
+    except (struct.error, OverflowError, UnicodeEncodeError) as error:
+        raise ValueError(f"no value of type 0x{ptype:04x}: {error}") from error
+
+
+_LAYOUTS = {PT_SHORT: "<h", PT_LONG: "<i", PT_FLOAT: "<f", PT_DOUBLE: "<d", PT_CURRENCY: "<q", PT_APPTIME: "<d"}
+_LAYOUTS |= {PT_ERROR: "<I", PT_BOOLEAN: "<?", PT_I8: "<q", PT_SYSTIME: "<Q"}
+
+
+def _encode_scalar(ptype: int, value: Value, codec: str) -> bytes:
+    if ptype == PT_SYSTIME and isinstance(value, datetime):
+        value = (value - _EPOCH) // timedelta(microseconds=1) * 10
+    if (layout := _LAYOUTS.get(ptype)) is not None and isinstance(value, int | float):
+        return Struct(layout).pack(value)
+    if isinstance(value, str) and ptype in (PT_UNICODE, PT_STRING8):
+        return value.encode("utf-16-le" if ptype == PT_UNICODE else codec)
+    if isinstance(value, UUID) and ptype == PT_CLSID:
+        return value.bytes_le
+    if isinstance(value, ObjectRef) and ptype == PT_OBJECT:
+        return Struct("<II").pack(value.nid, value.size)
+    if isinstance(value, bytes) and fixed_size(ptype) is None and ptype not in (PT_UNICODE, PT_STRING8):
+        return value
+    raise ValueError(f"{type(value).__name__} is no value of type 0x{ptype:04x}")
+
+
+def _encode_multiple(ptype: int, value: Value, codec: str) -> bytes:
+    if not isinstance(value, tuple):
+        raise ValueError(f"{type(value).__name__} is no multiple value")  # noqa: TRY004 - documented
+    parts = [encode_value(ptype, each, codec) for each in value]
+    if ptype == PT_BOOLEAN:
+        parts = [part.ljust(2, b"\0") for part in parts]
+    if ptype not in _VARIABLE:
+        return b"".join(parts)
+    offsets, at = [], 4 + 4 * len(parts)
+    for part in parts:
+        offsets.append(at)
+        at += len(part)
+    return Struct(f"<{len(parts) + 1}I").pack(len(parts), *offsets) + b"".join(parts)
