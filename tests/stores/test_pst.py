@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import os
 import shutil
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,10 +29,11 @@ from excise.mapi.tags import (
 from excise.model.item import Deposit, Disposal, Target, Whereabouts
 from excise.store_api.conformance.base import matcher
 from excise.store_api.errors import ItemNotFound, MailboxChanged, Unsupported
-from excise.store_api.protocols import NotSearched, Tally
-from excise.stores.pst import INCOMPLETE, STORE
+from excise.store_api.protocols import Candidate, NotSearched, Tally
+from excise.stores.pst import INCOMPLETE, STORE, PstMailbox
 from excise.stores.pst_file import parse_names
 from excise.stores.pst_record import record_of_item, version_of_item
+from project.checkout import excise
 from stores.pst_samples import DIRECTORY, FILES, every_sample, fetched, needs_samples, opened, scan
 
 #: The counts of the samples' own README: messages (libpff's, without associated items), attachments, embedded messages.
@@ -76,7 +79,8 @@ def test_s07_every_item_is_found_and_counted(path: Path) -> None:
     assert tally.seen == len(candidates)
     assert tally.bytes > 0 or not candidates
     attachments = [one for item in items for one in (item.properties or {})["attachments"]]
-    embedded = [one for one in attachments if "embedded message" in one.get("reason", "")]
+    embedded = [one for one in attachments if "embedded" in one]
+    assert not [note for item in items for note in item.notes if note.startswith(INCOMPLETE)]
     messages = [candidate for candidate in candidates if not candidate.doubt]
     assert (len(messages), len(attachments), len(embedded)) == COUNTS[path.stem]
 
@@ -124,36 +128,87 @@ def test_s13_the_record_holds_every_property_with_its_raw_value(path: Path) -> N
 def test_s13_attachments_in_the_mime_are_those_of_the_record(path: Path) -> None:
     for item in fetched(path):
         held = [sha256_hex(part.get_payload(decode=True) or b"") for part in _parsed(item.content).walk()]
-        for attachment in (item.properties or {})["attachments"]:
-            assert ("sha256" in attachment) != ("reason" in attachment)
+        attachments = _attachments(item.properties or {})
+        for attachment in attachments:
+            assert len({"sha256", "embedded", "reason"} & attachment.keys()) == 1
             assert attachment.get("sha256") in (None, *held)
+        assert sum("embedded" in one for one in attachments) == sum(
+            part.get_content_type() == "message/rfc822" for part in _parsed(item.content).walk()
+        )
+
+
+def _attachments(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The attachments in the record of an item and of the messages in it."""
+    own: list[dict[str, Any]] = record["attachments"]
+    return own + [inner for one in own if "embedded" in one for inner in _attachments(one["embedded"])]
+
+
+#: Subjects of the messages in an item, outermost first, and the names of the files in them.
+EMBEDDED = {
+    "submessage": (["This is an embedded message"], []),
+    "msgInMsg": (["Microsoft Outlook テスト メッセージ"], []),
+    "alpha-beta-gamma-delta": (["Beta", "Gamma", "Delta"], ["beta.png", "gamma.png", "delta.png"]),
+    "testPST": (["First email"], ["attachment.docx"]),
+}
+
+
+def _holder(mailbox: PstMailbox) -> Candidate:
+    """The one item of ``mailbox`` that holds a message."""
+    (found,) = [one for one in scan(mailbox)[0] if any("embedded" in a for a in _record(mailbox, one)["attachments"])]
+    return found
+
+
+def _record(mailbox: PstMailbox, candidate: Candidate) -> dict[str, Any]:
+    return mailbox.fetch(candidate.id).properties or {}
 
 
 @needs_samples
-def test_s13_an_embedded_message_is_noted_and_never_exported_as_something_else() -> None:
-    items = [item for name in ("submessage", "msgInMsg", "alpha-beta-gamma-delta") for item in fetched(_sample(name))]
-    for item in items:
-        assert sum(note.startswith(INCOMPLETE) and "embedded message" in note for note in item.notes) == 1
-        for part in _parsed(item.content).walk():
-            content = part.get_payload(decode=True) or b""
-            assert isinstance(content, bytes)
-            assert content[2:4] != b"\xec\xbc", "the raw heap of a node"
-            assert part.get_content_type() != "message/rfc822"
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_s13_embedded_messages_are_in_the_copy_to_any_depth(name: str) -> None:
+    subjects, files = EMBEDDED[name]
+    with opened(_sample(name)) as mailbox:
+        item = mailbox.fetch(_holder(mailbox).id)
+    parts = [part for part in _parsed(item.content).walk() if part.get_content_type() == "message/rfc822"]
+    assert [part.get_content()["Subject"] for part in parts] == subjects
+    inside = [part.get_filename() for one in parts[:1] for part in one.walk() if not part.is_multipart()]
+    assert sorted(filter(None, inside)) == sorted(files)
 
 
 @needs_samples
-def test_s11_an_embedded_message_is_untestable_for_attachments_and_not_for_the_subject() -> None:
-    with opened(_sample("submessage")) as mailbox:
-        (candidate,) = scan(mailbox)[0]
-        view = candidate.view
-        assert view.subject == "This is a message which has an embedded message attached"
-        assert view.untestable("subject") == ()
-        assert view.untestable("attachment")
-        assert view.untestable("attachment-sha256")
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_s10_names_and_digests_inside_embedded_messages_are_found(name: str) -> None:
+    subjects, files = EMBEDDED[name]
+    with opened(_sample(name)) as mailbox:
+        candidate = _holder(mailbox)
+        view, record = candidate.view, _record(mailbox, candidate)
+        assert view.untestable("attachment") == view.untestable("attachment-sha256") == ()
+        for wanted in (*subjects, *files):
+            assert matcher(attachment=[wanted]).test(view).matched, wanted
+        for digest in (one["sha256"] for one in _attachments(record) if "sha256" in one):
+            assert matcher(attachment_sha256=[digest]).test(view).matched
         missed = matcher(attachment=["invoice.exe"]).test(view)
         assert not missed.matched
-        assert missed.untestable
-        assert matcher(subject_contains=["embedded message"]).test(view).matched
+        assert not missed.untestable
+
+
+@needs_samples
+@pytest.mark.parametrize(
+    ("name", "wanted"), [("submessage", "This is an embedded message"), ("alpha-beta-gamma-delta", "delta.png")]
+)
+def test_s10_an_item_is_copied_whole_for_what_an_embedded_message_in_it_holds(
+    tmp_path: Path, name: str, wanted: str
+) -> None:
+    shutil.copy(_sample(name), tmp_path / "mail.pst")
+    run = excise(
+        *("copy", "mail.pst", "--attachment", wanted, "--evidence", "mbox"),
+        *("--expect-mailboxes", "1", "--reason", "Test", "--case", "case"),
+        cwd=tmp_path,
+    )
+    assert run.returncode == 0, run.stdout
+    assert "incomplete" not in run.stdout
+    (outcome,) = csv.DictReader((tmp_path / "case" / "outcome.csv").read_text(encoding="utf-8").splitlines())
+    assert (outcome["outcome"], outcome["detail"]) == ("copied", "")
+    assert excise("verify", "case", cwd=tmp_path).returncode == 0
 
 
 @needs_samples

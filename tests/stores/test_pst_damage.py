@@ -12,9 +12,13 @@ from typing import Any
 
 import pytest
 
+import excise.pst
 from excise.mapi.item import MapiAttachment
 from excise.mapi.properties import PropertyBag
 from excise.mapi.tags import PidTagAttachMethod, PidTagAttachSize, PidTagMessageFlags
+from excise.store_api.conformance.base import matcher
+from excise.store_api.errors import ItemDamaged
+from excise.stores.pst_embedded import EmbeddedReader
 from excise.stores.pst_file import PstFile, Unreachable
 from excise.stores.pst_item import PstItem
 from excise.stores.pst_tree import ORPHANS
@@ -127,6 +131,62 @@ def test_s08_the_items_of_a_folder_whose_parent_is_gone_are_found(tmp_path: Path
         assert {candidate.view.folder for candidate in candidates} == {ORPHANS}
 
 
+def _damage_embedded(path: Path, name: str, text: str) -> None:
+    """A sample at ``path`` with one byte changed in the block that holds ``text`` as an embedded message's subject."""
+    with excise.pst.open(DIRECTORY / f"{name}.pst") as pst:
+        message = next(
+            embedded
+            for folder in pst.folders()
+            for nid in folder.message_nids
+            for attachment in pst.message(nid).attachments
+            if (embedded := attachment.embedded) is not None and embedded.subject == text
+        )
+        entry = pst.ndb.block_entry(message.node.bid_data)
+    data = bytearray((DIRECTORY / f"{name}.pst").read_bytes())
+    data[entry.ib + entry.cb // 2] ^= 0x40
+    path.write_bytes(data)
+
+
+@needs_samples
+@pytest.mark.parametrize(
+    ("name", "subject"), [("submessage", "This is an embedded message"), ("testPST", "First email")]
+)
+def test_s13_a_damaged_embedded_message_makes_the_item_damaged_and_untestable(
+    tmp_path: Path, name: str, subject: str
+) -> None:
+    path = tmp_path / "damaged.pst"
+    _damage_embedded(path, name, subject)
+    with opened(path) as mailbox:
+        candidates, unreadable, _ = scan(mailbox)
+        assert unreadable == []
+        (hit,) = [one for one in candidates if one.view.untestable("attachment")]
+        assert "embedded message" in hit.view.untestable("attachment-sha256")[0].reason
+        assert matcher(subject_contains=["e"]).test(hit.view).matched
+        assert matcher(attachment=["invoice.exe"]).test(hit.view).untestable
+        with pytest.raises(ItemDamaged, match="embedded message"):
+            mailbox.fetch(hit.id)
+        for other in candidates:
+            if other is not hit:
+                assert mailbox.fetch(other.id).version == other.version
+
+
+@needs_samples
+def test_s27_embedded_messages_larger_than_the_file_are_not_read() -> None:
+    with excise.pst.open(DIRECTORY / "alpha-beta-gamma-delta.pst") as pst:
+        (attachment,) = [one for one in pst.message(0x200024).attachments if one.embedded is not None]
+    holder = PstFile(DIRECTORY / "alpha-beta-gamma-delta.pst")
+    try:
+        reader = EmbeddedReader(holder, 0x200024, {}, 1252)
+        assert reader.read(attachment.nid).subject == "Beta"
+        with pytest.raises(Unreachable, match="larger than the file"):
+            for _ in range(10_000):
+                reader.read(attachment.nid)
+        with pytest.raises(Unreachable, match="is not there"):
+            EmbeddedReader(holder, 0x200024, {}, 1252).read(0x9985)
+    finally:
+        holder.close()
+
+
 class Entry:
     """One property as pypff gives it."""
 
@@ -237,7 +297,6 @@ def test_s27_content_larger_than_the_file_is_not_read(file: PstFile) -> None:
 @pytest.mark.parametrize(
     ("attachment", "reason"),
     [
-        (_attachment(b"xx\xec\xbc", None, method=5, kind=0x0D), "embedded message"),
         (_attachment(b"xx\xec\xbc", None, method=6, kind=0x0D), "raw heap"),
         (_attachment(b"xx\xec\xbc", None, method=1, kind=0x0D), "attachment method 1"),
         (_attachment(b"", None, method=2), "by reference"),

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -20,6 +21,9 @@ from excise.model.item import Fetched
 from stores.pst_samples import every_sample, fetched, needs_samples
 
 pytestmark = needs_samples
+
+
+_EMBEDDED_FROM = re.compile(rb"(?m)^(Content-Type: message/rfc822\r?\n\r?\n)>?From [^\n]*\n")
 
 
 class Seen(NamedTuple):
@@ -49,11 +53,14 @@ def _seen(content: bytes) -> Seen:
 @pytest.mark.skipif(shutil.which("readpst") is None, reason="readpst (Debian's pst-utils) is not installed")
 @every_sample
 def test_readpst_sees_the_same_mail(path: Path, tmp_path: Path) -> None:
-    """readpst adds an RTF body as rtf-body.rtf, gives no Date to an unsent item, and cuts names not quoted."""
+    """readpst adds an RTF body as rtf-body.rtf, gives no Date to an unsent item, and cuts names not quoted.
+
+    Attachments of embedded messages are compared too; readpst puts an mbox From line before each such message.
+    """
     # Without -j 0 it leaves children behind that still write.
     run = ["readpst", "-q", "-j", "0", "-e", "-D", "-8", "-t", "e", "-o", str(tmp_path), str(path)]
     subprocess.run(run, check=True, capture_output=True, timeout=60)
-    theirs = [_seen(file.read_bytes()) for file in tmp_path.rglob("*.eml")]
+    theirs = [_seen(_EMBEDDED_FROM.sub(rb"\1", file.read_bytes())) for file in tmp_path.rglob("*.eml")]
     theirs = [
         seen._replace(attachments=tuple(a for a in seen.attachments if a[0] != "rtf-body.rtf")) for seen in theirs
     ]
@@ -84,17 +91,14 @@ _NOT_EXPORTED = re.compile(r"IPM\.Microsoft\.|IPM\.Configuration|IPM\.Post", re.
 @pytest.mark.skipif(shutil.which("pffexport") is None, reason="pffexport (Debian's pff-tools) is not installed")
 @every_sample
 def test_pffexport_sees_the_same_items(path: Path, tmp_path: Path) -> None:
-    """Every class: subject, times, names and content of files. Embedded messages, which it can open, are counted."""
+    """Every class: subject, times, names and content of files; of embedded messages too, at every depth."""
     code_page = "windows-932" if path.stem == "contacts97-2002" else "windows-1252"
     run = ["pffexport", "-q", "-c", code_page, "-m", "items", "-t", str(tmp_path / "out"), str(path)]
     subprocess.run(run, check=True, capture_output=True, timeout=60)
     root = tmp_path / "out.export"
-    theirs = Counter(
-        _exported(folder)
-        for folder in root.rglob("*")
-        if folder.is_dir() and _is_item(folder) and not _inside(folder, root)
-    )
-    ours = Counter(_ours(item) for item in fetched(path) if not _NOT_EXPORTED.match((item.properties or {})["class"]))
+    theirs = Counter(_exported(folder) for folder in root.rglob("*") if folder.is_dir() and _is_item(folder))
+    records = (record for item in fetched(path) for record in _records(item.properties or {}))
+    ours = Counter(_ours(record) for record in records if not _NOT_EXPORTED.match(record["class"]))
     assert ours == theirs
 
 
@@ -102,8 +106,12 @@ def _is_item(folder: Path) -> bool:
     return re.fullmatch(r"[A-Z][A-Za-z]+\d{5}", folder.name) is not None and any(folder.glob("*.txt"))
 
 
-def _inside(folder: Path, root: Path) -> bool:
-    return "Attachments" in folder.relative_to(root).parts
+def _records(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """``record`` and those of the messages in it."""
+    yield record
+    for attachment in record["attachments"]:
+        if "embedded" in attachment:
+            yield from _records(attachment["embedded"])
 
 
 def _exported(folder: Path) -> tuple[Any, ...]:
@@ -130,8 +138,7 @@ def _moment(text: str) -> str:
     )
 
 
-def _ours(item: Fetched) -> tuple[Any, ...]:
-    record = item.properties or {}
+def _ours(record: dict[str, Any]) -> tuple[Any, ...]:
     values = {entry["tag"]: entry.get("value") for entry in record["properties"]}
     subject = str(values.get("0x0037001F") or values.get("0x0037001E") or "")
     times = tuple(_iso(values.get(tag)) for tag in ("0x00390040", "0x0E060040", "0x30070040"))

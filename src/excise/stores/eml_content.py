@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 
 from excise.core.digests import sha256_hex
 from excise.core.errors import DamagedInput
-from excise.mapi.item import MAX_EMBEDDING, MapiItem
+from excise.mapi.item import MapiItem
 from excise.mapi.msg import is_msg, read_msg
 from excise.mapi.to_mime import to_mime
 from excise.model.item import Deposit, Fetched
@@ -100,20 +100,10 @@ class EmlFile:
             flags_of_item(self.item),
             self.delivered,
             attributes_for(attributes, MSG, self.data),
-            properties=_record(self.item, 0),
+            properties=record_of_item(self.item),
             headers=tuple(rebuilt.headers),
             notes=tuple(rebuilt.notes),
         )
-
-
-def _record(item: MapiItem, depth: int) -> dict[str, Any]:
-    """All properties of ``item``, embedded messages with theirs, as JSON values."""
-    record = record_of_item(item)
-    for line, attachment in zip(record["attachments"], item.attachments, strict=True):
-        if attachment.embedded is not None and depth < MAX_EMBEDDING:
-            line.pop("reason", None)
-            line["embedded"] = _record(attachment.embedded, depth + 1)
-    return record
 
 
 def file_of(deposit: Deposit) -> tuple[bytes, str]:

@@ -3,7 +3,7 @@
 - An item's id is its node id in hex. Its version is taken over what is stable (``pst_record``). Which nodes are items,
   and how folders are named, stands in ``pst_tree``; what libpff cannot reach, in ``pst_item``.
 - ``fetch`` rebuilds the item as MIME and gives the record of all its properties. An item whose parts are not all there,
-  by the store's own figures, is ``ItemDamaged``. What libpff has no call for (an embedded message) is left out, and one
+  by the store's own figures, is ``ItemDamaged``. What cannot be reached is left out, and one
   of ``Fetched.notes`` begins with ``incomplete:`` for each such part: such a copy is never the whole item.
 - Nothing is removed from PST files or put into them in this release.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from excise.core.errors import ExciseError
 from excise.core.text import shown
 from excise.criteria import Matcher
-from excise.mapi.item import MapiAttachment
+from excise.mapi.item import MapiItem
 from excise.mapi.tags import NamedProperty, PidTagMessageSize
 from excise.mapi.to_mime import to_mime
 from excise.model.item import INCOMPLETE, Deposit, Disposal, Fetched, Placed, Removal, Target, Whereabouts
@@ -142,7 +142,7 @@ class PstMailbox:
             )
         rebuilt = to_mime(item)
         self._file.check_unchanged()
-        missing = [_missing(number, one) for number, one in enumerate(item.attachments, 1) if one.reason is not None]
+        missing = [note for held in item.walk() for note in _missing(held, item)]
         return Fetched(
             id=node.id,
             version=version_of_item(item),
@@ -276,9 +276,13 @@ class PstStore:
         return PstMailbox(locator)
 
 
-def _missing(number: int, attachment: MapiAttachment) -> str:
-    name = f" {shown(attachment.name, 120)!r}" if attachment.name else ""
-    return f"{INCOMPLETE}attachment {number}{name} is not in the copy: {attachment.reason}"
+def _missing(held: MapiItem, whole: MapiItem) -> Iterator[str]:
+    """What the copy of ``whole`` lacks of ``held``, which is itself or a message in it."""
+    where = "" if held is whole else f" of the embedded message {shown(held.subject, 120)!r}"
+    for number, attachment in enumerate(held.attachments, 1):
+        if attachment.reason is not None:
+            name = f" {shown(attachment.name, 120)!r}" if attachment.name else ""
+            yield f"{INCOMPLETE}attachment {number}{name}{where} is not in the copy: {attachment.reason}"
 
 
 STORE: Store = PstStore()

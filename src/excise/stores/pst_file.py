@@ -1,6 +1,6 @@
-"""One PST, OST or PAB file opened for reading with libpff.
+"""One PST, OST or PAB file opened for reading with libpff, and with Excise's own reader where that is asked for.
 
-Invariants: the file is opened once, by a descriptor that follows no link, and libpff reads through it alone; every
+Invariants: the file is opened by descriptors that follow no link, one for each reader, both of the same file; every
 error of libpff becomes ``Unreachable`` with libpff's own reason, or an ``ExciseError``, at this edge.
 
 libpff checks the header's checksums only: a block whose content changed and whose structure did not is not noticed.
@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from excise.core.errors import DamagedInput, SourceUnavailable
@@ -20,6 +21,9 @@ from excise.core.files import file_identity, open_nofollow, os_error
 from excise.core.text import shown
 from excise.mapi.tags import PS_MAPI, PS_PUBLIC_STRINGS, NamedProperty
 from excise.store_api.errors import MailboxChanged
+
+if TYPE_CHECKING:
+    import excise.pst
 
 MAGIC = b"!BDN"
 _CLIENTS = {b"SM": "PST", b"SO": "OST", b"AB": "PAB"}
@@ -73,6 +77,7 @@ class PstFile:
 
     def __init__(self, path: Path) -> None:
         """Open the file at ``path``, which is resolved once; DamagedInput or SourceUnavailable where that fails."""
+        self._more = ExitStack()
         try:
             self.path = path.resolve(strict=True)
             self._stream = os.fdopen(open_nofollow(self.path), "rb", buffering=0)
@@ -116,6 +121,20 @@ class PstFile:
             f"{self.path}: the PST file cannot be opened: {reason}",
             hint="Let Outlook's Inbox Repair Tool (SCANPST) mend a copy, and search that.",
         )
+
+    @cached_property
+    def reader(self) -> excise.pst.PstFile:
+        """The same file through Excise's own reader; an ExciseError where it cannot be opened."""
+        import excise.pst
+
+        try:
+            stream = self._more.enter_context(os.fdopen(open_nofollow(self.path), "rb", buffering=0))
+        except OSError as error:
+            raise os_error(error, self.path, "opening the PST file again") from error
+        now = os.fstat(stream.fileno())
+        if (now.st_dev, now.st_ino) != (self.status.st_dev, self.status.st_ino):
+            raise self._changed()
+        return excise.pst.open(stream)
 
     @property
     def record_key(self) -> str:
@@ -182,13 +201,17 @@ class PstFile:
         except OSError as error:
             raise os_error(error, self.path, "looking at the PST file again") from error
         if not same or (there.st_dev, there.st_ino) != (now.st_dev, now.st_ino):
-            raise MailboxChanged(
-                f"{self.path}: the file changed while it was read",
-                hint="Close Outlook, or make a copy of the file, and run the command again.",
-            )
+            raise self._changed()
+
+    def _changed(self) -> MailboxChanged:
+        return MailboxChanged(
+            f"{self.path}: the file changed while it was read",
+            hint="Close Outlook, or make a copy of the file, and run the command again.",
+        )
 
     def close(self) -> None:
         """Let go of the file; twice is no error."""
+        self._more.close()
         handle, self.handle = getattr(self, "handle", None), None
         if handle is not None:
             try:

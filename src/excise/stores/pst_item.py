@@ -4,9 +4,9 @@ Recipients and attachments are read when they are asked for: libpff reads an att
 ``damage`` says what could not be read, by kind of term, so that a search can say what it could not test (S11) and
 ``fetch`` can refuse an item that is not whole (S13).
 
-What libpff cannot reach, though it is not damaged, is an attachment with a reason or a note: embedded messages (it has
-no call for them, and what it gives in their place is their raw heap, which is never exported), and recipients and
-attachments of items whose class it does not know. It refuses values above 128 MiB: such an item is damaged here.
+Embedded messages, which libpff has no call for, are read by ``pst_embedded``. What libpff cannot reach, though it is
+not damaged, is an attachment with a reason or a note: recipients and attachments of items whose class it does not know.
+It refuses values above 128 MiB: such an item is damaged here.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from excise.mapi.tags import (
     PidTagDisplayTo,
     PidTagMessageFlags,
 )
+from excise.stores.pst_embedded import EmbeddedReader
 from excise.stores.pst_file import OBJECT, PstFile, Unreachable, entries, libpff
 
 HAS_ATTACHMENTS = 0x10
@@ -124,6 +125,10 @@ class PstItem(MapiItem):
             with libpff():
                 node = self._node.get_attachment(number)
             bag = self._bag(node, 0, skip=PidTagAttachDataBinary.id)
+            if bag.integer(PidTagAttachMethod) == AttachMethod.EmbeddedMessage:
+                with libpff():
+                    nid = node.identifier
+                return MapiAttachment(bag, embedded=self._embedded.read(nid))
             reason = _out_of_reach(bag)
             if reason is not None:
                 return MapiAttachment(bag, reason=reason)
@@ -135,6 +140,12 @@ class PstItem(MapiItem):
             return MapiAttachment(bag, reason="libpff gives the raw heap of an object in place of its content")
         self._check_size(number, bag, data)
         return MapiAttachment(bag, data=data)
+
+    @cached_property
+    def _embedded(self) -> EmbeddedReader:
+        with libpff():
+            nid = self._node.identifier
+        return EmbeddedReader(self._file, nid, self._names, self.properties.code_page)
 
     def _content(self, node: Any) -> bytes:
         """The content, whole: as long as libpff says that it is."""
@@ -174,8 +185,6 @@ def _out_of_reach(bag: PropertyBag) -> str | None:
     """Why libpff cannot give the content of this attachment, None where it can."""
     method = bag.integer(PidTagAttachMethod)
     content = bag.raw(PidTagAttachDataBinary)
-    if method == AttachMethod.EmbeddedMessage:
-        return "an embedded message, which libpff cannot reach"
     if method in _BY_REFERENCE:
         return "attached by reference: its content lies outside of the mailbox"
     if content is None:

@@ -3,8 +3,8 @@
 The record (JSON values) has ``class``, ``properties``, ``recipients`` and ``attachments``. A property is
 ``{"tag": "0x0037001F"}`` with ``name`` where it is a named one, ``value`` (times as ISO 8601, UUIDs as text), and
 ``base64``, the raw value as [MS-PST] stores it, where it is binary or where ``value`` alone would not give it back. An
-attachment is ``{"properties", "size", "sha256"}``, or ``{"properties", "reason"}`` where its content is not there; the
-content itself lies in the MIME.
+attachment is ``{"properties", "size", "sha256"}``, or ``{"properties", "embedded"}`` with the record of the message in
+it, or ``{"properties", "reason"}`` where its content is not there; the content itself lies in the MIME.
 """
 
 from __future__ import annotations
@@ -121,6 +121,8 @@ def _attachment(attachment: MapiAttachment) -> dict[str, Any]:
     data = attachment.data
     kept = (e for e in attachment.properties if data is None or e.tag.id != PidTagAttachDataBinary.id)
     record: dict[str, Any] = {"properties": _properties(attachment.properties, kept)}
+    if attachment.embedded is not None:
+        return {**record, "embedded": record_of_item(attachment.embedded)}
     if data is None:
         return {**record, "reason": attachment.reason}
     return {**record, "size": len(data), "sha256": sha256_hex(data)}
