@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,11 @@ from excise.cli.options import Given, authority_options, criteria_options, work_
 from excise.cli.screen import put_json, say, table, tell, without_name, working
 from excise.core.errors import worst_status
 from excise.core.text import shown, shown_lines
+
+if TYPE_CHECKING:
+    from excise.api.looking import SearchedMailbox
+
+_TOTALS = ("mailboxes_searched", "not_searched", "with_matches", "matches", "unreadable", "untestable", "messages")
 
 
 @click.command("search")
@@ -30,24 +35,16 @@ def command(ctx: click.Context, /, **options: Any) -> None:
       9 some messages could not be tested (each is listed) · 130 interrupted
     """
     from excise import api
-    from excise.engine.search import Match
 
     given = Given(options)
     criteria, scope = given.criteria(), given.scope()
     if not options["as_json"] and not options["quiet"]:
         tell(f"Rule: {criteria.words()}")
-    rows, codes = [], [lost.exit_code for lost in scope.not_searched]
-    totals = {
-        "mailboxes_searched": 0,
-        "not_searched": len(scope.not_searched),
-        "with_matches": 0,
-        "matches": 0,
-        "unreadable": 0,
-        "untestable": 0,
-        "messages": 0,
-    }
     for lost in scope.not_searched:
         tell(f"{shown(lost.name)}: not searched: {shown_lines(without_name(lost.name, lost.reason))}")
+    rows: list[tuple[str, ...]] = []
+    codes = [lost.exit_code for lost in scope.not_searched]
+    totals = dict.fromkeys(_TOTALS, 0) | {"not_searched": len(scope.not_searched)}
     with working(options, len(scope.mailboxes)) as setting:
         for searched in api.search(
             criteria,
@@ -61,42 +58,55 @@ def command(ctx: click.Context, /, **options: Any) -> None:
                 tell(f"{shown(name)}: not searched: {shown_lines(without_name(name, searched.error.message))}")
                 codes.append(searched.error.exit_code)
                 totals["not_searched"] += 1
-                continue
-            _add(totals, searched.counts)
-            if options["verbose"]:
-                tell(f"{shown(name)}: {searched.counts.tally.seen:,} messages, {searched.counts.matches:,} matches")
-            for found in searched.found:
-                if isinstance(found, Match):
-                    rows.append(_row(name, found.envelope))
-                    if options["as_json"]:
-                        put_json(
-                            {
-                                "source": searched.info.locator,
-                                "mailbox": name,
-                                "folder": found.folder,
-                                "id": found.id,
-                                "version": found.version,
-                                **found.envelope,
-                                "matched": found.matched,
-                            }
-                        )
-                elif not options["quiet"]:
-                    why = "; ".join(f"{term}: {reason}" for term, reason in found.terms)
-                    tell(f"{shown(name)}: {shown(found.where, 100)}: not tested: {shown(why, 300)}")
-    if options["as_json"]:
-        put_json({"summary": totals})
-    else:
-        if rows:
-            say(table(sorted(rows), ("mailbox", "received", "from", "subject", "attachments")))
-        say(
-            f"{totals['matches']:,} matches in {totals['with_matches']:,} of {totals['mailboxes_searched']:,} "
-            f"mailboxes searched, "
-            f"{totals['messages']:,} messages; {totals['unreadable'] + totals['untestable']:,} messages not tested, "
-            f"{totals['not_searched']:,} mailboxes not searched"
-        )
+            else:
+                _add(totals, searched.counts)
+                rows += _show(searched, options)
+    _sum_up(totals, rows, as_json=options["as_json"])
     if totals["unreadable"] or totals["untestable"]:
         codes.append(9)
     ctx.exit(worst_status(codes))
+
+
+def _show(searched: SearchedMailbox, options: dict[str, Any]) -> list[tuple[str, ...]]:
+    """Show what was found in one mailbox, but for the rows of the table, which are given back."""
+    from excise.engine.search import Match
+
+    name, rows = searched.info.name, []
+    if options["verbose"]:
+        tell(f"{shown(name)}: {searched.counts.tally.seen:,} messages, {searched.counts.matches:,} matches")
+    for found in searched.found:
+        if isinstance(found, Match):
+            rows.append(_row(name, found.envelope))
+            if options["as_json"]:
+                put_json(
+                    {
+                        "source": searched.info.locator,
+                        "mailbox": name,
+                        "folder": found.folder,
+                        "id": found.id,
+                        "version": found.version,
+                        **found.envelope,
+                        "matched": found.matched,
+                    }
+                )
+        elif not options["quiet"]:
+            why = "; ".join(f"{term}: {reason}" for term, reason in found.terms)
+            tell(f"{shown(name)}: {shown(found.where, 100)}: not tested: {shown(why, 300)}")
+    return rows
+
+
+def _sum_up(totals: dict[str, int], rows: list[tuple[str, ...]], *, as_json: bool) -> None:
+    if as_json:
+        put_json({"summary": totals})
+        return
+    if rows:
+        say(table(sorted(rows), ("mailbox", "received", "from", "subject", "attachments")))
+    say(
+        f"{totals['matches']:,} matches in {totals['with_matches']:,} of {totals['mailboxes_searched']:,} "
+        f"mailboxes searched, "
+        f"{totals['messages']:,} messages; {totals['unreadable'] + totals['untestable']:,} messages not tested, "
+        f"{totals['not_searched']:,} mailboxes not searched"
+    )
 
 
 def _add(totals: dict[str, int], counts: Any) -> None:
