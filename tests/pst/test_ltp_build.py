@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass, field
+import io
+from collections.abc import Callable
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from uuid import UUID
 
 import pytest
@@ -13,63 +12,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from excise.pst.disk.damage import DamageLog
-from excise.pst.disk.formats import UNICODE
+from excise.pst.disk.ids import NID_MESSAGE_STORE
+from excise.pst.ltp.build_heap import Built
 from excise.pst.ltp.build_properties import Property, build_properties
 from excise.pst.ltp.build_table import ROW_ID_TAG, ROW_VERSION_TAG, Column, Schema, build_table
 from excise.pst.ltp.properties import PropertyContext
 from excise.pst.ltp.table import TableContext
 from excise.pst.ltp.values import ObjectRef, decode_value, encode_value
+from excise.pst.ndb.read import Node, NodeDatabase
+from excise.pst.ndb.source import StreamSource
+from excise.pst.ndb.write import NodeWriter
 
 
-@dataclass
-class Leaves:
-    bid: int
-    blocks: list[bytes]
-
-    @property
-    def size(self) -> int:
-        return sum(map(len, self.blocks))
-
-    def block(self, index: int) -> bytes:
-        return self.blocks[index]
-
-    def chunks(self):
-        return iter(self.blocks)
-
-    def read(self) -> bytes:
-        return b"".join(self.blocks)
-
-
-@dataclass
-class Memory:
-    numbers: itertools.count = field(default_factory=lambda: itertools.count(1))
-
-    def data_tree(self, blocks) -> Leaves:
-        blocks = list(blocks)
-        assert all(len(block) == 8176 for block in blocks[:-1])
-        assert len(blocks[-1]) <= 8176
-        return Leaves(next(self.numbers) * 4, blocks)
-
-    def bytes_tree(self, data) -> Leaves:
-        data = data if isinstance(data, bytes) else b"".join(data)
-        return self.data_tree([data[at : at + 8176] for at in range(0, len(data), 8176)])
-
-    def next_nid(self, nid_type: int) -> int:
-        return next(self.numbers) << 5 | nid_type
-
-    def next_unique(self) -> int:
-        return next(self.numbers)
-
-
-def node_of(built):
-    log = DamageLog()
-    ndb = SimpleNamespace(format=UNICODE)
-    children = {each.nid: SimpleNamespace(data=each.data, nid=each.nid, ndb=ndb, log=log) for each in built.subnodes}
-    return SimpleNamespace(data=built.data, nid=0x21, ndb=ndb, log=log, child=children.get)
+def node_of(build: Callable[[NodeWriter], Built]) -> Node:
+    """What ``build`` writes as a node of a new file, read back."""
+    stream = io.BytesIO()
+    writer = NodeWriter(stream)
+    built = build(writer)
+    writer.node(NID_MESSAGE_STORE, built.data, writer.subnode_tree(built.subnodes))
+    writer.close()
+    node = NodeDatabase(StreamSource(stream), DamageLog()).node(NID_MESSAGE_STORE)
+    assert node is not None
+    return node
 
 
 def assert_same(properties: list[Property]) -> None:
-    node = node_of(build_properties(Memory(), properties))
+    node = node_of(lambda sink: build_properties(sink, properties))
     read = PropertyContext(node)
     assert [(i, read.type_of(i), read.raw(i)) for i in read.ids()] == sorted(
         (each.prop_id, each.prop_type, each.data) for each in properties
@@ -99,9 +67,9 @@ def test_every_fill_of_a_block_reads_back(last: int) -> None:
 
 def test_wrong_properties_are_refused() -> None:
     with pytest.raises(ValueError, match="4 bytes"):
-        build_properties(Memory(), [Property(1, 3, b"12")])
+        build_properties(NodeWriter(io.BytesIO()), [Property(1, 3, b"12")])
     with pytest.raises(ValueError, match="twice"):
-        build_properties(Memory(), [Property(1, 3, b"1234")] * 2)
+        build_properties(NodeWriter(io.BytesIO()), [Property(1, 3, b"1234")] * 2)
 
 
 TAGS = [0x0037001F, 0x0E060040, 0x0E07000B, 0x0E080002, 0x00710102, 0x30130048, 0x36020003]
@@ -125,25 +93,29 @@ def read_rows(node) -> list[dict[int, bytes]]:
 @pytest.mark.parametrize("count", [0, 1, 2, 80, 500])
 def test_table_reads_back(count: int, size: int) -> None:
     rows = rows_of(count, size)
-    node = node_of(build_table(Memory(), Schema.of_tags(TAGS), iter(rows)))
+    node = node_of(lambda sink: build_table(sink, Schema.of_tags(TAGS), iter(rows)))
     assert read_rows(node) == rows[::-1]
     assert not node.log.entries
 
 
 def test_large_table_has_rows_in_blocks_of_a_subnode() -> None:
     rows = rows_of(5000, 20)
-    built = build_table(Memory(), Schema.of_tags(TAGS), rows)
-    assert len(built.subnodes) == 1
-    assert read_rows(node_of(built)) == rows[::-1]
+    node = node_of(lambda sink: build_table(sink, Schema.of_tags(TAGS), rows))
+    assert len(node.subnodes) == 1
+    assert read_rows(node) == rows[::-1]
 
 
 def test_cell_may_be_a_shared_tree() -> None:
-    sink = Memory()
-    tree = sink.bytes_tree(b"ab" * 5000)
-    row = {ROW_ID_TAG: bytes(4), ROW_VERSION_TAG: bytes(4), 0x0037001F: tree}
-    built = build_table(sink, Schema.of_tags(TAGS), [row])
-    assert [each.data for each in built.subnodes] == [tree]
-    assert read_rows(node_of(built))[0][0x0037001F] == b"ab" * 5000
+    trees = []
+
+    def build(sink: NodeWriter) -> Built:
+        trees.append(sink.bytes_tree(b"ab" * 5000))
+        row = {ROW_ID_TAG: bytes(4), ROW_VERSION_TAG: bytes(4), 0x0037001F: trees[0]}
+        return build_table(sink, Schema.of_tags(TAGS), [row])
+
+    node = node_of(build)
+    assert [each.bidData for each in node.subnodes.values()] == [trees[0].bid]
+    assert read_rows(node)[0][0x0037001F] == b"ab" * 5000
 
 
 def test_wrong_rows_are_refused() -> None:
@@ -151,7 +123,7 @@ def test_wrong_rows_are_refused() -> None:
     row = rows_of(1, 1)[0]
     for bad in [[{}], [row, row], [row | {0x12340003: bytes(4)}], [row | {0x36020003: b"1"}]]:
         with pytest.raises(ValueError, match=r"row|column"):
-            build_table(Memory(), schema, bad)
+            build_table(NodeWriter(io.BytesIO()), schema, bad)
     with pytest.raises(ValueError, match="needs"):
         Schema.exact([Column(ROW_ID_TAG, 0, 4, 0)])
 

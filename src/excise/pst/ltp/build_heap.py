@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from excise.pst.disk.formats import UNICODE
 from excise.pst.disk.heaps import (
@@ -16,11 +17,20 @@ from excise.pst.disk.heaps import (
     pack_bitmap_header,
     pack_fill_levels,
 )
-from excise.pst.ltp.sink import NID_TYPE_LTP, Built, Sink, Subnode, Tree
+from excise.pst.disk.ids import NID_TYPE_LTP
+from excise.pst.ndb.write_types import NO_TREE, Sink, SubnodeEntry, Tree
 
 _BLOCK = UNICODE.max_block_data
 _MAX_ITEMS = 2046  # one less than a HID can tell, for the filler
 _MAX_BLOCKS = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A heap that was written, and the subnodes that its node must have."""
+
+    data: Tree
+    subnodes: tuple[SubnodeEntry, ...]
 
 
 class HeapBuilder:
@@ -31,7 +41,7 @@ class HeapBuilder:
         self._client = client
         self._blocks: list[list[bytes]] = [[]]
         self._end = heap_header_size(0)
-        self._subnodes: list[Subnode] = []
+        self._subnodes: list[SubnodeEntry] = []
 
     def add(self, data: bytes) -> int:
         """The HID of a new item. ValueError where it is empty or too large, or the heap is full."""
@@ -67,7 +77,7 @@ class HeapBuilder:
                 return self.add(data)
             data = self._sink.bytes_tree(data)
         nid = self._sink.next_nid(NID_TYPE_LTP)
-        self._subnodes.append(Subnode(nid, data))
+        self._subnodes.append(SubnodeEntry(nid, data, NO_TREE))
         return nid
 
     def tree(self, cb_key: int, cb_entry: int, records: Sequence[bytes]) -> BTHHeader:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from excise.pst.disk.heaps import CLIENT_PC, pack_pc_record
-from excise.pst.ltp.build_heap import HeapBuilder
-from excise.pst.ltp.sink import Built, Sink, Tree
+from excise.pst.ltp.build_heap import Built, HeapBuilder
 from excise.pst.ltp.values import INLINE
+from excise.pst.ndb.write_types import Sink, Tree
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from struct import Struct
 
 from excise.pst.disk.formats import UNICODE
 from excise.pst.disk.heaps import CLIENT_TC, MAX_HEAP_ITEM, TCInfo, TColDesc, rows_per_block
-from excise.pst.ltp.build_heap import HeapBuilder
-from excise.pst.ltp.sink import NID_TYPE_LTP, Built, Sink, Subnode, Tree
+from excise.pst.disk.ids import NID_TYPE_LTP
+from excise.pst.ltp.build_heap import Built, HeapBuilder
 from excise.pst.ltp.values import fixed_size
+from excise.pst.ndb.write_types import NO_TREE, Sink, SubnodeEntry, Tree
 
 ROW_ID_TAG = 0x67F20003
 ROW_VERSION_TAG = 0x67F30003
@@ -93,11 +94,11 @@ def build_table(sink: Sink, schema: Schema, rows: Iterable[Mapping[int, CellData
     return Built(built.data, built.subnodes + subnodes)
 
 
-def _write_matrix(sink: Sink, heap: HeapBuilder, size: int, rows: list[bytes]) -> tuple[int, tuple[Subnode, ...]]:
+def _write_matrix(sink: Sink, heap: HeapBuilder, size: int, rows: list[bytes]) -> tuple[int, tuple[SubnodeEntry, ...]]:
     if len(rows) * size <= MAX_HEAP_ITEM:
         return heap.value(b"".join(rows)), ()
     nid = sink.next_nid(NID_TYPE_LTP)
-    return nid, (Subnode(nid, sink.data_tree(_matrix_blocks(rows, size))),)
+    return nid, (SubnodeEntry(nid, sink.data_tree(_matrix_blocks(rows, size)), NO_TREE),)
 
 
 def _matrix_blocks(rows: list[bytes], size: int) -> Iterator[bytes]:

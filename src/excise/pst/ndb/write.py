@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from struct import Struct
 from typing import BinaryIO
@@ -19,6 +18,9 @@ from excise.pst.disk.crypt import CRYPT_PERMUTE, encode
 from excise.pst.disk.formats import UNICODE
 from excise.pst.disk.header import INVALID_AMAP, VALID_AMAP2, Header, Root
 from excise.pst.ndb.allocate import RegionWriter
+from excise.pst.ndb.write_types import NO_TREE, SubnodeEntry, Tree
+
+__all__ = ["LEAF", "NO_TREE", "NodeWriter", "SubnodeEntry", "Tree"]
 
 LEAF = UNICODE.max_block_data
 _MAX_TOTAL = 0xFFFFFFFF
@@ -29,26 +31,6 @@ _FRESH_RGNID = {3: 0x4000, 4: 0x10000, 8: 0x8000}
 # Their counters hold something else than NIDs in Outlook's files.
 _NO_COUNTER = frozenset({0, 6, 7, 0x10})
 _FOLDER_TABLES = (ids.NID_TYPE_HIERARCHY_TABLE, ids.NID_TYPE_CONTENTS_TABLE, ids.NID_TYPE_ASSOC_CONTENTS_TABLE)
-
-
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """A data or subnode tree in the file: its root block and the data bytes of all leaves below, subnodes' included."""
-
-    bid: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class SubnodeEntry:
-    """A subnode to be: its data and its own subnodes."""
-
-    nid: int
-    data: Tree
-    sub: Tree
-
-
-NO_TREE = Tree(0, 0)
 
 
 class NodeWriter:
