@@ -65,6 +65,17 @@ def test_every_fill_of_a_block_reads_back(last: int) -> None:
     assert_same([Property(i, 0x102, b"x" * size) for i, size in enumerate([3500, 3580, last, 3580], 1)])
 
 
+@pytest.mark.parametrize("count", [1, 3, 446, 447, 448, 5000])
+@pytest.mark.parametrize("size", [4, 4000])
+def test_a_size_that_counts_all_leaves_of_the_node(count: int, size: int) -> None:
+    properties = [Property(0x1000 + i, 0x102, b"x" * (size if i % 50 == 0 else 5)) for i in range(count)]
+    properties.append(Property(0x1000 + count // 2 + 0x4000, 3, bytes(4)))
+    wanted = properties[-1].prop_id
+    node = node_of(lambda sink: build_properties(sink, properties, size_id=wanted, beside=1000))
+    total = node.data.size + sum(child.data.size for nid in node.subnodes if (child := node.child(nid)))
+    assert PropertyContext(node).integer(wanted) == total + 1000
+
+
 def test_wrong_properties_are_refused() -> None:
     with pytest.raises(ValueError, match="4 bytes"):
         build_properties(NodeWriter(io.BytesIO()), [Property(1, 3, b"12")])

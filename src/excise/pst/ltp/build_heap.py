@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from excise.pst.disk.heaps import (
     fill_level,
     heap_header_size,
     hid,
+    hid_parts,
     pack_bitmap_header,
     pack_fill_levels,
 )
@@ -33,40 +35,48 @@ class Built:
     subnodes: tuple[SubnodeEntry, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class BuiltTree:
+    """A BTH in the heap: its header, and the HIDs of its leaves, which hold ``per_leaf`` records each."""
+
+    header: BTHHeader
+    leaves: tuple[int, ...]
+    per_leaf: int
+
+
 class HeapBuilder:
     """A heap for the client ``client`` (bClientSig). Values too large for it are written to ``sink`` as subnodes."""
 
     def __init__(self, sink: Sink, client: int) -> None:
         self._sink = sink
         self._client = client
-        self._blocks: list[list[bytes]] = [[]]
-        self._end = heap_header_size(0)
-        self._subnodes: list[SubnodeEntry] = []
+        self._blocks = [_Block(heap_header_size(0))]
+        self.subnodes: list[SubnodeEntry] = []
+
+    @property
+    def size(self) -> int:
+        """Bytes that the heap takes as it is, without its subnodes."""
+        return (len(self._blocks) - 1) * _BLOCK + self._blocks[-1].size
 
     def add(self, data: bytes) -> int:
         """The HID of a new item. ValueError where it is empty or too large, or the heap is full."""
         if not 0 < len(data) <= MAX_HEAP_ITEM:
             raise ValueError(f"a heap item of {len(data)} bytes")
-        items = self._blocks[-1]
+        block = self._blocks[-1]
+        size = block.size_with(len(data))
         # A filler takes 2 bytes of the page map and must not be empty, so 2 or 3 bytes left are too few for one.
-        size = self._end + len(data) + 1 & ~1
-        size += 4 + 2 * (len(items) + 2)
-        if len(items) == _MAX_ITEMS or (size > _BLOCK - 4 and size != _BLOCK):
+        if block.count == _MAX_ITEMS or (size > _BLOCK - 4 and size != _BLOCK):
             if len(self._blocks) == _MAX_BLOCKS:
                 raise ValueError("the values do not fit into the 65,536 blocks of a heap")
-            items = []
-            self._blocks.append(items)
-            self._end = heap_header_size(len(self._blocks) - 1)
-        items.append(data)
-        self._end += len(data)
-        return hid(len(self._blocks) - 1, len(items))
+            block = _Block(heap_header_size(len(self._blocks)))
+            self._blocks.append(block)
+        block.add(data)
+        return hid(len(self._blocks) - 1, block.count)
 
-    def replace(self, first_block_item: int, data: bytes) -> None:
-        """Put ``data`` into the place of an item of block 0, given by its HID, that has the same size."""
-        items, at = self._blocks[0], (first_block_item >> 5) - 1
-        if len(items[at]) != len(data):
-            raise ValueError(f"{len(data)} bytes in the place of {len(items[at])}")
-        items[at] = data
+    def replace(self, item: int, data: bytes) -> None:
+        """Put ``data`` into the place of an item, given by its HID, that has the same size."""
+        block, number = hid_parts(item)
+        self._blocks[block].replace(number, data)
 
     def value(self, data: bytes | Tree) -> int:
         """The HNID of a value: 0 where it is empty, a HID up to 3,580 bytes, else the NID of a subnode."""
@@ -77,24 +87,26 @@ class HeapBuilder:
                 return self.add(data)
             data = self._sink.bytes_tree(data)
         nid = self._sink.next_nid(NID_TYPE_LTP)
-        self._subnodes.append(SubnodeEntry(nid, data, NO_TREE))
+        self.subnodes.append(SubnodeEntry(nid, data, NO_TREE))
         return nid
 
-    def tree(self, cb_key: int, cb_entry: int, records: Sequence[bytes]) -> BTHHeader:
-        """The BTH of ``records`` (key and data, sorted by key): what its BTHHEADER must hold."""
+    def tree(self, cb_key: int, cb_entry: int, records: Sequence[bytes]) -> BuiltTree:
+        """The BTH of ``records``: key and data, sorted by key. Its BTHHEADER is still to be put somewhere."""
+        per_leaf = MAX_HEAP_ITEM // (cb_key + cb_entry)
         if not records:
-            return BTHHeader(cb_key, cb_entry, 0, 0)
+            return BuiltTree(BTHHeader(cb_key, cb_entry, 0, 0), (), per_leaf)
         levels = 0
         keys, hids = self._level(records, cb_key)
+        leaves = tuple(hids)
         while len(hids) > 1:
             index = [key + child.to_bytes(4, "little") for key, child in zip(keys, hids, strict=True)]
             keys, hids = self._level(index, cb_key)
             levels += 1
-        return BTHHeader(cb_key, cb_entry, levels, hids[0])
+        return BuiltTree(BTHHeader(cb_key, cb_entry, levels, hids[0]), leaves, per_leaf)
 
     def finish(self, root: int) -> Built:
         """Write the heap, whose hidUserRoot is ``root``."""
-        return Built(self._sink.data_tree(self._packed(root)), tuple(self._subnodes))
+        return Built(self._sink.data_tree(self._packed(root)), tuple(self.subnodes))
 
     def _level(self, records: Sequence[bytes], cb_key: int) -> tuple[list[bytes], list[int]]:
         count = MAX_HEAP_ITEM // len(records[0])
@@ -103,9 +115,9 @@ class HeapBuilder:
 
     def _packed(self, root: int) -> Iterator[bytes]:
         last = len(self._blocks) - 1
-        last_level = fill_level(_BLOCK - heap_header_size(last) - len(self._body(last)[0]))
-        for index in range(last + 1):
-            body, ib = self._body(index)
+        last_level = fill_level(_BLOCK - self._blocks[last].end)
+        for index, block in enumerate(self._blocks):
+            body, ib = block.pack(fill=index < last)
             yield self._header(index, ib, root, last_level) + body
 
     def _header(self, index: int, ib: int, root: int, last_level: int) -> bytes:
@@ -116,16 +128,45 @@ class HeapBuilder:
             return HNHdr(ib, self._client, root, pack_fill_levels(levels)).pack()
         return pack_bitmap_header(ib, pack_fill_levels(levels)) if index % 128 == 8 else ib.to_bytes(2, "little")
 
-    def _body(self, index: int) -> tuple[bytes, int]:
-        """What follows the header of a block, and ibHnpm. All but the last block are filled up."""
-        items = self._blocks[index]
-        start = heap_header_size(index)
-        offsets = [start]
-        for item in items:
-            offsets.append(offsets[-1] + len(item))
-        data = b"".join(items)
-        ib = offsets[-1] + 1 & ~1
-        if index < len(self._blocks) - 1 and ib + 4 + 2 * len(offsets) < _BLOCK:
+
+class _Block:
+    """A heap block without its header, which takes the first ``start`` bytes of it."""
+
+    def __init__(self, start: int) -> None:
+        self._data = bytearray()
+        self._offsets = array("H", [start])
+
+    @property
+    def count(self) -> int:
+        return len(self._offsets) - 1
+
+    @property
+    def end(self) -> int:
+        return self._offsets[-1]
+
+    @property
+    def size(self) -> int:
+        return (self.end + 1 & ~1) + 4 + 2 * len(self._offsets)
+
+    def size_with(self, length: int) -> int:
+        """The size with one more item of ``length`` bytes."""
+        return (self.end + length + 1 & ~1) + 4 + 2 * (len(self._offsets) + 1)
+
+    def add(self, data: bytes) -> None:
+        self._data += data
+        self._offsets.append(self.end + len(data))
+
+    def replace(self, number: int, data: bytes) -> None:
+        start, end = (offset - self._offsets[0] for offset in self._offsets[number - 1 : number + 1])
+        if end - start != len(data):
+            raise ValueError(f"{len(data)} bytes in the place of {end - start}")
+        self._data[start:end] = data
+
+    def pack(self, fill: bool) -> tuple[bytes, int]:
+        """Items and page map, and ibHnpm. ``fill`` makes the block as large as it can be."""
+        offsets = tuple(self._offsets)
+        ib = self.end + 1 & ~1
+        if fill and self.size < _BLOCK:
             ib = _BLOCK - 4 - 2 * (len(offsets) + 1)
-            offsets.append(ib)
-        return data.ljust(ib - start, b"\0") + HNPageMap(0, tuple(offsets)).pack(), ib
+            offsets = (*offsets, ib)
+        return bytes(self._data).ljust(ib - offsets[0], b"\0") + HNPageMap(0, offsets).pack(), ib

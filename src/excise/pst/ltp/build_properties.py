@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from excise.pst.disk.heaps import CLIENT_PC, pack_pc_record
 from excise.pst.ltp.build_heap import Built, HeapBuilder
-from excise.pst.ltp.values import INLINE
+from excise.pst.ltp.values import INLINE, PT_LONG
 from excise.pst.ndb.write_types import Sink, Tree
 
 
@@ -20,15 +20,27 @@ class Property:
     data: bytes | Tree
 
 
-def build_properties(sink: Sink, properties: Iterable[Property]) -> Built:
-    """Write the PC of ``properties``. ValueError where an id is given twice or an inline value has another size."""
+def build_properties(
+    sink: Sink, properties: Iterable[Property], *, size_id: int | None = None, beside: int = 0
+) -> Built:
+    """Write the PC of ``properties``. ValueError where an id is given twice or an inline value has another size.
+
+    The property ``size_id``, an Integer32, gets the bytes that the PC and its subnodes take, and ``beside`` more.
+    """
     heap = HeapBuilder(sink, CLIENT_PC)
     root = heap.add(bytes(8))
     ordered = sorted(properties, key=lambda each: each.prop_id)
     if len({each.prop_id for each in ordered}) < len(ordered):
         raise ValueError("a property is given twice")
     records = [pack_pc_record(each.prop_id, each.prop_type, _hnid(heap, each)) for each in ordered]
-    heap.replace(root, heap.tree(2, 6, records).pack())
+    tree = heap.tree(2, 6, records)
+    if size_id is not None:
+        size = heap.size + beside + sum(each.data.size for each in heap.subnodes)
+        at = [each.prop_id for each in ordered].index(size_id)
+        records[at] = pack_pc_record(size_id, PT_LONG, size)
+        leaf = at // tree.per_leaf
+        heap.replace(tree.leaves[leaf], b"".join(records[leaf * tree.per_leaf : (leaf + 1) * tree.per_leaf]))
+    heap.replace(root, tree.header.pack())
     return heap.finish(root)
 
 

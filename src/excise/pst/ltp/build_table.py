@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from struct import Struct
 
 from excise.pst.disk.formats import UNICODE
@@ -15,7 +16,7 @@ from excise.pst.ndb.write_types import NO_TREE, Sink, SubnodeEntry, Tree
 
 ROW_ID_TAG = 0x67F20003
 ROW_VERSION_TAG = 0x67F30003
-_RECORD = Struct("<II")
+_RECORD, _ROW_ID = Struct("<II"), Struct("<I")
 
 #: A cell: the value as [MS-PST] stores it, or the written tree of one that is a subnode.
 CellData = bytes | Tree
@@ -83,29 +84,32 @@ def build_table(sink: Sink, schema: Schema, rows: Iterable[Mapping[int, CellData
     described = tuple(TColDesc(c.tag, c.ib_data, c.cb_data, c.i_bit) for c in schema.columns)
     root = heap.add(TCInfo(schema.rgib, index, 0, described).pack())
     writer = _RowWriter(heap, schema)
-    matrix = [writer.row(cells) for cells in rows]
-    hnid, subnodes = _write_matrix(sink, heap, schema.rgib[3], matrix)
-    ids = sorted((int.from_bytes(row[:4], "little"), number) for number, row in enumerate(matrix))
-    if len({row_id for row_id, _ in ids}) < len(ids):
+    size = schema.rgib[3]
+    matrix = bytearray()
+    for cells in rows:
+        matrix += writer.row(cells)
+    hnid, subnodes = _write_matrix(sink, heap, size, matrix)
+    ids = sorted((_ROW_ID.unpack_from(matrix, at)[0], at // size) for at in range(0, len(matrix), size))
+    if any(one == other for (one, _), (other, _) in pairwise(ids)):
         raise ValueError("a row id is given twice")
-    heap.replace(index, heap.tree(4, 4, [_RECORD.pack(*each) for each in ids]).pack())
+    heap.replace(index, heap.tree(4, 4, [_RECORD.pack(*each) for each in ids]).header.pack())
     heap.replace(root, TCInfo(schema.rgib, index, hnid, described).pack())
     built = heap.finish(root)
     return Built(built.data, built.subnodes + subnodes)
 
 
-def _write_matrix(sink: Sink, heap: HeapBuilder, size: int, rows: list[bytes]) -> tuple[int, tuple[SubnodeEntry, ...]]:
-    if len(rows) * size <= MAX_HEAP_ITEM:
-        return heap.value(b"".join(rows)), ()
+def _write_matrix(sink: Sink, heap: HeapBuilder, size: int, rows: bytearray) -> tuple[int, tuple[SubnodeEntry, ...]]:
+    if len(rows) <= MAX_HEAP_ITEM:
+        return heap.value(bytes(rows)), ()
     nid = sink.next_nid(NID_TYPE_LTP)
     return nid, (SubnodeEntry(nid, sink.data_tree(_matrix_blocks(rows, size)), NO_TREE),)
 
 
-def _matrix_blocks(rows: list[bytes], size: int) -> Iterator[bytes]:
-    count = rows_per_block(UNICODE, size)
-    for at in range(0, len(rows), count):
-        block = b"".join(rows[at : at + count])
-        yield block.ljust(UNICODE.max_block_data, b"\0") if at + count < len(rows) else block
+def _matrix_blocks(rows: bytearray, size: int) -> Iterator[bytes]:
+    whole = rows_per_block(UNICODE, size) * size
+    for at in range(0, len(rows), whole):
+        block = bytes(rows[at : at + whole])
+        yield block.ljust(UNICODE.max_block_data, b"\0") if at + whole < len(rows) else block
 
 
 class _RowWriter:
