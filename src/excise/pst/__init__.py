@@ -10,7 +10,14 @@
 from excise.pst.check.report import Report
 from excise.pst.check.run import check_pst as check
 from excise.pst.disk.damage import Damage, Damaged
+from excise.pst.file.create import NewFolder, NewPst
+from excise.pst.file.create import create_pst as create
 from excise.pst.file.read import PstFile
 from excise.pst.file.read import open_pst as open
+from excise.pst.messaging.names import PropertyName
+from excise.pst.messaging.new_message import NewAttachment, NewMessage, NewProperty
 
-__all__ = ["Damage", "Damaged", "PstFile", "Report", "check", "open"]
+__all__ = [
+    "Damage", "Damaged", "NewAttachment", "NewFolder", "NewMessage", "NewProperty", "NewPst", "PropertyName",
+    "PstFile", "Report", "check", "create", "open",
+]  # fmt: skip

@@ -10,6 +10,8 @@ from excise.pst.ltp.build_heap import Built, HeapBuilder
 from excise.pst.ltp.values import INLINE, PT_LONG
 from excise.pst.ndb.write_types import Sink, Tree
 
+_LARGEST = 0x7FFFFFFF
+
 
 @dataclass(frozen=True, slots=True)
 class Property:
@@ -25,7 +27,8 @@ def build_properties(
 ) -> Built:
     """Write the PC of ``properties``. ValueError where an id is given twice or an inline value has another size.
 
-    The property ``size_id``, an Integer32, gets the bytes that the PC and its subnodes take, and ``beside`` more.
+    The property ``size_id``, an Integer32, gets the bytes that the PC and its subnodes take, and ``beside`` more, or
+    the largest number that it can hold.
     """
     heap = HeapBuilder(sink, CLIENT_PC)
     root = heap.add(bytes(8))
@@ -37,7 +40,7 @@ def build_properties(
     if size_id is not None:
         size = heap.size + beside + sum(each.data.size for each in heap.subnodes)
         at = [each.prop_id for each in ordered].index(size_id)
-        records[at] = pack_pc_record(size_id, PT_LONG, size)
+        records[at] = pack_pc_record(size_id, PT_LONG, min(size, _LARGEST))
         leaf = at // tree.per_leaf
         heap.replace(tree.leaves[leaf], b"".join(records[leaf * tree.per_leaf : (leaf + 1) * tree.per_leaf]))
     heap.replace(root, tree.header.pack())
