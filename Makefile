@@ -11,6 +11,8 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # What the tests run beside Python; each test that needs one of them is skipped, and says so, where it is missing.
 PROGRAMS := strace dovecot-core dovecot-imapd postfix pst-utils pff-tools tnef ytnef-tools grepmail procmail
+# Node.js for two readers of PST files: Debian's where there is none, since another one's package forbids Debian's npm.
+NODE = $(shell command -v node >/dev/null || echo nodejs) $(shell command -v npm >/dev/null || echo npm)
 
 # Real mail files for the tests that want them: $EXCISE_SAMPLES, else ../shared where that is there.
 ifeq ($(EXCISE_SAMPLES),)
@@ -48,7 +50,8 @@ bench: $(VENV)/.made
 
 test-programs:
 	$(SUDO) apt-get update -q
-	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(PROGRAMS)
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(PROGRAMS) $(NODE)
+	npm ci --prefix tests/npm --ignore-scripts --no-audit --no-fund
 
 $(VENV)/.made: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Excise needs Python 3.11 or later; try: make PYTHON=python3.11")'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,5 +38,6 @@ def tracked_files() -> list[Path]:
     if listed.returncode == 0 and listed.stdout:
         found = [ROOT / os.fsdecode(name) for name in listed.stdout.split(b"\0") if name]
     else:
-        found = [path for path in ROOT.rglob("*") if not any(part.startswith(".venv") for part in path.parts)]
+        foreign = re.compile(r"\.venv.*|node_modules")
+        found = [path for path in ROOT.rglob("*") if not any(foreign.fullmatch(part) for part in path.parts)]
     return [path for path in found if path.is_file()]
