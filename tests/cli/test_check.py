@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import excise_cli
+from pst.builder import mailbox, nid_of, row
 from stores.pst_samples import FILES, needs_samples
 
 SAMPLES = {path.name: path for path in FILES}
@@ -33,7 +34,8 @@ def test_a_broken_rule_is_a_warning() -> None:
     assert done.code == 7, done.text
     finding, summary = done.lines()
     assert finding["layer"] == "messaging" and finding["severity"] == "warning" and "0x0e08" in finding["what"]
-    assert summary == {"summary": {"file": str(SAMPLES["submessage.pst"]), "errors": 0, "warnings": 1, "notes": 0}}
+    counts = {"errors": 0, "warnings": 1, "notes": 0, "listed": 1}
+    assert summary == {"summary": {"file": str(SAMPLES["submessage.pst"]), **counts}}
 
 
 @needs_samples
@@ -67,3 +69,16 @@ def test_what_is_no_store_and_what_is_not_there(tmp_path: Path) -> None:
     assert done.code == 7 and done.err.count(str(path)) == 1 and "expected an mbox, a PST or an OST" in done.err
     done = excise_cli("check", tmp_path / "nothing")
     assert done.code == 6 and done.err.count(str(tmp_path / "nothing")) == 1, done.text
+
+
+def test_more_findings_than_are_listed(tmp_path: Path) -> None:
+    path = tmp_path / "rows.pst"
+    path.write_bytes(mailbox(rows={nid_of(number): row(nid_of(number)) for number in range(10_050)}).build())
+    done = excise_cli("check", "--json", path)
+    *findings, summary = done.lines()
+    counts = summary["summary"]
+    assert done.code == 7 and counts["errors"] >= 10_050
+    assert counts["listed"] == len(findings) < counts["errors"] + counts["warnings"] + counts["notes"]
+    done = excise_cli("check", path)
+    more = counts["errors"] + counts["warnings"] + counts["notes"] - len(findings)
+    assert f"{path}: {len(findings)} findings are listed, {more} more are not" in done.out.splitlines()

@@ -52,13 +52,15 @@ def _check(path: Path, as_json: bool) -> int:
     try:
         is_pst = os.pread(fd, 4, 0) == _PST
         counts: Counter[str] = Counter()
+        listed = 0
         for finding in _pst_findings(fd, path, counts) if is_pst else _mbox_findings(fd, path, counts):
             _show(path, finding, as_json)
+            listed += 1
     except OSError as error:
         raise os_error(error, path, "reading the file") from error
     finally:
         os.close(fd)
-    _sum_up(path, counts, is_pst, as_json)
+    _sum_up(path, counts, listed, is_pst, as_json)
     return 7 if counts["error"] or counts["warning"] else 0
 
 
@@ -108,16 +110,18 @@ def _show(path: Path, finding: Mapping[str, Any], as_json: bool) -> None:
     say(f"{shown(str(path))}: {place}{finding['layer']}: {finding['severity']}: {shown(finding['what'])}")
 
 
-def _sum_up(path: Path, counts: Counter[str], is_pst: bool, as_json: bool) -> None:
+def _sum_up(path: Path, counts: Counter[str], listed: int, is_pst: bool, as_json: bool) -> None:
     from excise.pst.check.report import NOT_ASKED
 
     if as_json:
         totals = {f"{grade}s": counts[grade] for grade in ("error", "warning", "note")}
-        put_json({"summary": {"file": str(path), **totals}})
+        put_json({"summary": {"file": str(path), **totals, "listed": listed}})
     else:
         total = ", ".join(
             f"{(n := counts[grade])} {grade}{'' if n == 1 else 's'}" for grade in ("error", "warning", "note")
         )
         say(f"{shown(str(path))}: " + (total if counts.total() else "nothing is wrong"))
+        if counts.total() > listed:
+            say(f"{shown(str(path))}: {listed} findings are listed, {counts.total() - listed} more are not")
         if is_pst:
             say(NOT_ASKED)

@@ -101,8 +101,7 @@ def _check_heaps(store: MessageStore, report: Report) -> None:
                 _check_versions(node, versions, report)
         children = node.subnodes
         stack += [child for nid in children if (child := node.child(nid, DamageLog())) is not None]
-        for damage in node.log.entries:
-            report.add(ERROR, damage)
+        report.add_log(ERROR, node.log)
     highest = max(versions, default=0)
     if highest >= store.ndb.header.dwUnique:
         found = str(store.ndb.header.dwUnique)
