@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
+from excise.pst.check.heaps import check_heaps
 from excise.pst.check.report import ERROR, NOTE, WARNING, Report
 from excise.pst.disk import ids
-from excise.pst.disk.damage import Damage, Damaged, DamageLog
-from excise.pst.disk.heaps import CLIENT_PC, CLIENT_TC, HN_SIGNATURE, HNHdr, HNPageMap, NameId
+from excise.pst.disk.damage import Damage, Damaged
+from excise.pst.disk.heaps import NameId
 from excise.pst.ltp.properties import Properties, PropertyContext
 from excise.pst.ltp.table import ROW_ID, ROW_VERSION, Row, TableContext
 from excise.pst.ltp.values import PT_STRING8, PT_UNICODE
@@ -16,7 +16,6 @@ from excise.pst.messaging import tags
 from excise.pst.messaging.folder import FailedItem, Folder
 from excise.pst.messaging.message import Message
 from excise.pst.messaging.store import MessageStore
-from excise.pst.ndb.read import Node
 
 _REQUIRED_NODES = {
     ids.NID_MESSAGE_STORE: "the message store",
@@ -42,7 +41,7 @@ def check_contents(store: MessageStore, report: Report) -> None:
     for nid, what in _REQUIRED_NODES.items():
         if store.ndb.nodes.find(nid) is None:
             report.add(WARNING, Damage("messaging", "NBT", "nid", what, -1, f"node 0x{nid:x}", "none"))
-    _check_heaps(store, report)
+    check_heaps(store.ndb, report)
     if not len(store.names):
         report.add(NOTE, Damage("messaging", "NAMEID", "rgEntries", "the name-to-id map", -1, "a name", "none"))
     _check_buckets(store, report)
@@ -78,85 +77,6 @@ def _check_buckets(store: MessageStore, report: Report) -> None:
                 report.add(NOTE, Damage("messaging", "NAMEID", "bucket", place, -1, expected, "others or none"))
     except Damaged as error:
         report.add(ERROR, error.damage)
-
-
-def _check_heaps(store: MessageStore, report: Report) -> None:
-    """Every heap of the NBT and below: its blocks, and for tables the row versions, which are unique in a file."""
-    versions: dict[int, int] = {}
-    stack = [store.ndb.open(entry, DamageLog()) for entry in store.ndb.nodes.entries()]
-    seen: set[int] = set()
-    while stack:
-        node = stack.pop()
-        try:
-            first = node.data.block(0) if node.data.leaves else b""
-        except Damaged as error:
-            report.add(ERROR, error.damage)
-            first = b""
-        known = node.bid_data in seen
-        if not known and len(first) >= 12 and first[2] == HN_SIGNATURE and first[3] in (CLIENT_PC, CLIENT_TC):
-            # Outlook shares the blocks of empty tables; a shared table is one table.
-            seen.add(node.bid_data)
-            _check_heap(node, first, report)
-            if first[3] == CLIENT_TC:
-                _check_versions(node, versions, report)
-        children = node.subnodes
-        stack += [child for nid in children if (child := node.child(nid, DamageLog())) is not None]
-        report.add_log(ERROR, node.log)
-    highest = max(versions, default=0)
-    if highest >= store.ndb.header.dwUnique:
-        found = str(store.ndb.header.dwUnique)
-        report.add(
-            WARNING, Damage("disk", "HEADER", "dwUnique", "the header", 0, f"above row version {highest}", found)
-        )
-
-
-def _check_heap(node: Node, first: bytes, report: Report) -> None:
-    report.checked["heaps"] += 1
-    place = f"node 0x{node.nid:x}"
-    for index in range(len(node.data.leaves)):
-        try:
-            data = first if index == 0 else node.data.block(index)
-            at = HNHdr.unpack(data).ibHnpm if index == 0 else int.from_bytes(data[:2], "little")
-            page_map = HNPageMap.unpack(data, at)
-        except Damaged as error:
-            report.add(ERROR, error.damage)
-            continue
-        except ValueError as error:
-            report.add(ERROR, Damage("ltp", "HNPAGEMAP", "ibHnpm", place, -1, "a page map", str(error)))
-            continue
-        offsets = page_map.rgibAlloc
-        if list(offsets) != sorted(offsets) or offsets[-1] > at:
-            report.add(ERROR, Damage("ltp", "HNPAGEMAP", "rgibAlloc", place, -1, "ascending offsets", "others"))
-        elif at - offsets[-1] > 1:
-            found = f"{at - offsets[-1]} bytes between"
-            report.add(
-                WARNING, Damage("ltp", "HNPAGEMAP", "ibHnpm", place, -1, "the page map after the last item", found)
-            )
-        empty = sum(start == end for start, end in pairwise(offsets))
-        if empty != page_map.cFree:
-            report.add(WARNING, Damage("ltp", "HNPAGEMAP", "cFree", place, -1, str(empty), str(page_map.cFree)))
-
-
-def _check_versions(node: Node, versions: dict[int, int], report: Report) -> None:
-    try:
-        table = TableContext(node)
-        for column, what in ((ROW_ID, "PidTagLtpRowId"), (ROW_VERSION, "PidTagLtpRowVer")):
-            if column not in table.columns:
-                report.add(WARNING, Damage("ltp", "TCINFO", what, f"table 0x{node.nid:x}", -1, "a column", "none"))
-        rows = list(table.rows())
-        report.checked["rows"] += len(rows)
-    except Damaged as error:
-        report.add(ERROR, error.damage)
-        return
-    for row in rows:
-        version = row.integer(ROW_VERSION)
-        if version is None:
-            continue
-        if version in versions:
-            found = f"{version}, which table 0x{versions[version]:x} has too"
-            place = f"row 0x{row.row_id:x} of table 0x{node.nid:x}"
-            report.add(WARNING, Damage("ltp", "TCROW", "PidTagLtpRowVer", place, -1, "a version of its own", found))
-        versions[version] = node.nid
 
 
 def _check_folder(folder: Folder, report: Report) -> None:
