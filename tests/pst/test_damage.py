@@ -149,7 +149,7 @@ def test_check_names_a_property_name_missing_from_its_bucket() -> None:
                 data[entry.ib : entry.ib + len(sealed)] = sealed
     after = excise.pst.check(io.BytesIO(bytes(data)))
     new = set(after.findings) - set(before.findings)
-    assert {each.damage.field for each in new} == {"bucket"}
+    assert {each.damage.field for each in new} == {"bucket", "record"}
 
 
 @real

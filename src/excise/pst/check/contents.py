@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from excise.pst.check.heaps import check_heaps
+from excise.pst.check.indexes import check_indexes
+from excise.pst.check.names import check_names
 from excise.pst.check.report import ERROR, NOTE, WARNING, Report
 from excise.pst.disk import ids
 from excise.pst.disk.damage import Damage, Damaged
-from excise.pst.disk.heaps import NameId
 from excise.pst.ltp.properties import Properties, PropertyContext
 from excise.pst.ltp.table import ROW_ID, ROW_VERSION, Row, TableContext
 from excise.pst.ltp.values import PT_STRING8, PT_UNICODE
@@ -42,9 +43,8 @@ def check_contents(store: MessageStore, report: Report) -> None:
         if store.ndb.nodes.find(nid) is None:
             report.add(WARNING, Damage("messaging", "NBT", "nid", what, -1, f"node 0x{nid:x}", "none"))
     check_heaps(store.ndb, report)
-    if not len(store.names):
-        report.add(NOTE, Damage("messaging", "NAMEID", "rgEntries", "the name-to-id map", -1, "a name", "none"))
-    _check_buckets(store, report)
+    check_names(store, report)
+    check_indexes(store, report)
     for folder in store.folders():
         report.checked["folders"] += 1
         _check_folder(folder, report)
@@ -56,27 +56,6 @@ def check_contents(store: MessageStore, report: Report) -> None:
         report.add(
             ERROR, Damage("messaging", "NBTENTRY", "nidParent", f"folder 0x{orphan.nid:x}", -1, "a folder", "none")
         )
-
-
-def _check_buckets(store: MessageStore, report: Report) -> None:
-    """Every numeric name in the hash bucket that its number and property set choose ([MS-PST] 2.4.7.5)."""
-    node = store.ndb.node(ids.NID_NAME_TO_ID_MAP)
-    if node is None:
-        return
-    try:
-        context = PropertyContext(node)
-        count = context.integer(1) or 0
-        for entry in NameId.unpack_all(context.raw(3)):
-            if entry.wGuid & 1 or count < 1:
-                continue
-            tag = 0x1000 + (entry.dwPropertyID ^ entry.wGuid) % count
-            held = NameId.unpack_all(context.raw(tag)) if tag in context else []
-            if entry not in held:
-                place = f"bucket 0x{tag:04x} of the name-to-id map"
-                expected = f"the name of property 0x{0x8000 + entry.wPropIdx:04x}"
-                report.add(NOTE, Damage("messaging", "NAMEID", "bucket", place, -1, expected, "others or none"))
-    except Damaged as error:
-        report.add(ERROR, error.damage)
 
 
 def _check_folder(folder: Folder, report: Report) -> None:
