@@ -1,4 +1,4 @@
-"""The header, the trees, the blocks, their references and the allocation maps ([MS-PST] 2.2, 2.6.1).
+"""The header, the trees, the blocks and their references ([MS-PST] 2.2).
 
 Each tree is walked here again, page by page, with nothing of the reader's tables, so that a page is held
 against its parent.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from struct import Struct
 
+from excise.pst.check.maps import Extent, check_maps, page_problems
 from excise.pst.check.report import ERROR, NOTE, WARNING, Report
 from excise.pst.disk import ids, maps, pages
 from excise.pst.disk.blocks import BTYPE_X, SIBlock, SLBlock, XBlock, block_kind
@@ -23,15 +23,6 @@ from excise.pst.ndb.read import NodeDatabase, block_problems
 _NO_COUNTER = frozenset({0, 6, 7, 0x0A, 0x0D, 0x0E, 0x0F, 0x10, 0x11, 0x12, 0x13})
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """A used piece of the file."""
-
-    ib: int
-    size: int
-    what: str
-
-
 def check_database(ndb: NodeDatabase, report: Report) -> None:
     """Check the disk and NDB layers of an open file into ``report``."""
     _check_header(ndb, report)
@@ -39,7 +30,7 @@ def check_database(ndb: NodeDatabase, report: Report) -> None:
     extents += _check_blocks(ndb, report)
     _check_references(ndb, report)
     if ndb.format is not UNICODE_4K:
-        _check_maps(ndb, extents, report)
+        check_maps(ndb, extents, report)
 
 
 def _check_header(ndb: NodeDatabase, report: Report) -> None:
@@ -52,6 +43,8 @@ def _check_header(ndb: NodeDatabase, report: Report) -> None:
         add(NOTE, "wVerClient", "19", header.wVerClient)
     if header.bSentinel != 0x80:
         add(WARNING, "bSentinel", "128", header.bSentinel)
+    if header.dwAlign:
+        add(WARNING, "dwAlign", "0", header.dwAlign)
     if root.ibFileEof != ndb.source.size:
         add(ERROR if root.ibFileEof > ndb.source.size else WARNING, "ibFileEof", str(ndb.source.size), root.ibFileEof)
     if root.fAMapValid == INVALID_AMAP:
@@ -95,10 +88,12 @@ def _check_tree(ndb: NodeDatabase, ptype: int, report: Report) -> Iterator[Exten
             add(ERROR, "BREF.ib", "a page of its own inside the file", ib)
             continue
         seen.add(ib)
-        for damage in pages_problems(ndb, page, ptype, bid, ib):
+        for damage in page_problems(ndb, page, ptype, bid, ib):
             report.add(ERROR, damage)
         report.checked["pages"] += 1
         yield Extent(ib, fmt.page_size, f"{name} page 0x{bid:x}")
+        if bid >= ndb.header.bidNextP:
+            add(WARNING, "bid", f"below bidNextP 0x{ndb.header.bidNextP:x}", f"0x{bid:x}")
         if ib % fmt.page_size:
             add(ERROR, "BREF.ib", f"a multiple of {fmt.page_size}", ib)
         parsed = pages.BTPage.unpack(fmt, page)
@@ -124,17 +119,6 @@ def _checked_entries(
     if keys != sorted(set(keys)):
         add(ERROR, "key", "ascending keys", "keys out of order or twice")
     return values, keys
-
-
-def pages_problems(ndb: NodeDatabase, page: bytes, ptype: int, bid: int, ib: int) -> Iterator[Damage]:
-    """What is wrong with the trailer of a page of the trees or the maps."""
-    fmt = ndb.format
-    sealed = pages.seal_page(fmt, pages.page_body(fmt, page), ptype, ib, bid)
-    expected, found = pages.PageTrailer.unpack(fmt, sealed), pages.PageTrailer.unpack(fmt, page)
-    for field in ("ptype", "ptypeRepeat", "wSig", "dwCRC", "bid"):
-        want, have = getattr(expected, field), getattr(found, field)
-        if want != have:
-            yield Damage("disk", "PAGETRAILER", field, f"page 0x{bid:x}", ib, f"0x{want:x}", f"0x{have:x}")
 
 
 def _check_blocks(ndb: NodeDatabase, report: Report) -> Iterator[Extent]:
@@ -195,6 +179,7 @@ def _children(ndb: NodeDatabase, bid: int, report: Report) -> list[int]:
         if level:
             index = SIBlock.unpack(ndb.format, data).rgentries
             _check_order([entry.nid for entry in index], place, report)
+            _check_index(ndb, [(entry.nid, entry.bid) for entry in index], place, report)
             return [entry.bid for entry in index]
         leaf = SLBlock.unpack(ndb.format, data).rgentries
         _check_order([entry.nid & 0xFFFFFFFF for entry in leaf], place, report)
@@ -223,6 +208,18 @@ def _check_leaves(ndb: NodeDatabase, block: XBlock, place: str, report: Report) 
         report.add(WARNING, Damage("ndb", "XBLOCK", "rgbid", place, -1, expected, found))
 
 
+def _check_index(ndb: NodeDatabase, index: list[tuple[int, int]], place: str, report: Report) -> None:
+    """An SIBLOCK entry has the first NID of its SLBLOCK, and no NID of a block is in the reach of the next."""
+    limits = [nid & 0xFFFFFFFF for nid, _ in index[1:]] + [1 << 32]
+    for (first, bid), limit in zip(index, limits, strict=True):
+        leaf = SLBlock.unpack(ndb.format, ndb.block(bid, DamageLog())).rgentries
+        nids = [entry.nid & 0xFFFFFFFF for entry in leaf]
+        if not nids or nids[0] != first & 0xFFFFFFFF or nids[-1] >= limit:
+            found = f"0x{nids[0]:x} to 0x{nids[-1]:x}" if nids else "an empty block"
+            expected = f"NIDs from 0x{first:x} on, below 0x{limit:x}"
+            report.add(WARNING, Damage("ndb", "SIENTRY", "nid", place, -1, expected, found))
+
+
 def _check_order(nids: list[int], place: str, report: Report) -> None:
     if nids != sorted(set(nids)):
         damage = Damage("ndb", "SLBLOCK", "nid", place, -1, "ascending NIDs", "NIDs out of order or twice")
@@ -235,75 +232,3 @@ def _check_subnode_counters(ndb: NodeDatabase, nids: list[int], report: Report) 
         if kind in (4, 5, 0x1F) and index > ndb.header.rgnid[kind]:
             expected, found = f"0x{index:x} or above", f"0x{ndb.header.rgnid[kind]:x}"
             report.add(WARNING, Damage("disk", "HEADER", f"rgnid[{kind}]", "the header", 0, expected, found))
-
-
-def _check_maps(ndb: NodeDatabase, extents: list[Extent], report: Report) -> None:
-    """Every map page on the grid; each AMap against the blocks and pages in its region."""
-    regions = maps.region_count(ndb.source.size)
-    wanted = _wanted_bits(extents, regions, report)
-    bits: list[bytes] = []
-    for region in range(regions):
-        for ib, ptype in maps.map_pages(region).items():
-            page = ndb.source.read(ib, maps.PAGE)
-            if len(page) < maps.PAGE:
-                damage = Damage("disk", "map", "ib", f"region {region}", ib, "a map page", "the end of the file")
-                report.add(ERROR, damage)
-                page = bytes(maps.PAGE)
-            else:
-                for damage in pages_problems(ndb, page, ptype, ib, ib):
-                    report.add(WARNING, damage)
-            if ptype == pages.PTYPE_AMAP:
-                bits.append(maps.unpack_map(ndb.format, page))
-        have = int.from_bytes(bits[region], "big")
-        where = (f"region {region}", maps.amap_offset(region))
-        if missing := wanted[region] & ~have:
-            found = f"{missing.bit_count()} used slots marked free"
-            report.add(ERROR, Damage("disk", "AMAPPAGE", "rgbAMapBits", *where, "used slots marked", found))
-        if extra := have & ~wanted[region]:
-            found = f"{extra.bit_count()} free slots marked used"
-            report.add(NOTE, Damage("disk", "AMAPPAGE", "rgbAMapBits", *where, "free slots unmarked", found))
-    _check_free_counts(ndb, bits, report)
-
-
-def _wanted_bits(extents: list[Extent], regions: int, report: Report) -> list[int]:
-    wanted = [0] * regions
-    pieces = sorted((*extents, *_map_extents(regions)), key=lambda each: each.ib)
-    for at, piece in enumerate(pieces):
-        region, first, count = maps.slot_run(piece.ib, piece.size)
-        if not 0 <= region < regions or first + count > maps.SLOTS:
-            expected = "a place within one region"
-            report.add(
-                ERROR, Damage("disk", "AMAPPAGE", "region", piece.what, piece.ib, expected, f"{piece.size} bytes")
-            )
-            continue
-        if at + 1 < len(pieces) and pieces[at + 1].ib < piece.ib + piece.size:
-            other = pieces[at + 1].what
-            report.add(ERROR, Damage("ndb", "BREF", "ib", piece.what, piece.ib, "a place of its own", f"{other} in it"))
-        wanted[region] |= maps.slot_mask(first, count)
-    return wanted
-
-
-def _map_extents(regions: int) -> Iterator[Extent]:
-    for region in range(regions):
-        for ib in maps.map_pages(region):
-            yield Extent(ib, maps.PAGE, f"a map page of region {region}")
-
-
-def _check_free_counts(ndb: NodeDatabase, bits: list[bytes], report: Report) -> None:
-    free = sum(map(maps.free_slots, bits)) * maps.SLOT
-    if ndb.header.root.cbAMapFree != free:
-        damage = Damage("disk", "ROOT", "cbAMapFree", "the header", 0, str(free), str(ndb.header.root.cbAMapFree))
-        report.add(WARNING, damage)
-    for region, each in enumerate(bits):
-        owner, index = maps.fmap_place(region)
-        if owner is None:
-            have = ndb.header.rgbFM[index]
-        else:
-            page = ndb.source.read(maps.amap_offset(owner) + 2 * maps.PAGE, maps.PAGE)
-            have = maps.unpack_map(ndb.format, page)[index] if len(page) == maps.PAGE else 0
-        want = maps.longest_free(each)
-        # Outlook itself leaves 255 ("look and see"); a byte below the truth only hides free space.
-        if have not in (want, 255):
-            where = f"region {region}"
-            grade = NOTE if owner is None else WARNING
-            report.add(grade, Damage("disk", "FMAP", "rgbFM", where, maps.amap_offset(region), str(want), str(have)))
