@@ -13,7 +13,7 @@ from collections.abc import Callable
 from excise.criteria.evaluation import matches_subject
 from excise.criteria.rule import Criteria
 from excise.criteria.terms import SUBJECT_KINDS, Term
-from excise.model.headers import decode_header
+from excise.mime.headers import decode_header
 
 _SUBJECT = re.compile(rb"\n[sS][uU][bB][jJ][eE][cC][tT][ \t]*:([^\n]*(?:\n[ \t][^\n]*)*)")
 _JOURNAL = re.compile(rb"\n(?:[xX]-[mM][sS]-[jJ][oO]|[cC][oO][nN][tT][eE][nN][tT]-[iI][dD][eE])")

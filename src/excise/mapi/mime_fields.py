@@ -14,6 +14,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from excise.mapi.addresses import Address
+from excise.mime.headers import decode_header
 
 #: The domain of addresses that are no Internet addresses; RFC 2606 keeps ``.invalid`` free of real hosts.
 NO_DOMAIN = "excise.invalid"
@@ -215,10 +216,8 @@ def original(field: Field) -> tuple[Field, bool]:
 
 def decoded(value: str) -> str:
     """A field value with its RFC 2047 words decoded; one above ``_PARSE_LIMIT`` is returned as it is."""
-    from email import policy
-
     value = unfold(value)
-    return str(policy.default.header_factory("Subject", value)) if len(value) <= _PARSE_LIMIT else value
+    return decode_header(value.encode("utf-8", "replace")) if len(value) <= _PARSE_LIMIT else value
 
 
 def _recode(text: str) -> str:

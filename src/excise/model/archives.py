@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 
-from excise.model.charsets import decode_text
-from excise.model.parameters import distinct_names
+from excise.mime.charsets import decode_text
+from excise.mime.parameters import distinct_names
 
 #: The central directory of a zip may be this long, and a member that is looked into (an attached message) this large.
 MAX_DIRECTORY = 2 << 20

@@ -16,11 +16,11 @@ from typing import NamedTuple
 from excise.core.digests import sha256_hex
 from excise.core.errors import DamagedInput
 from excise.mapi.item import AttachMethod, MapiAttachment, MapiItem
+from excise.mime.charsets import decode_text
+from excise.mime.multipart import Part
+from excise.mime.parameters import Field, distinct_names
+from excise.mime.transfer import decode_uu, uuencoded_files
 from excise.model.archives import Budget, ZipDamagedError, ZipMember, open_zip
-from excise.model.charsets import decode_text
-from excise.model.multipart import Part
-from excise.model.parameters import Field, distinct_names
-from excise.model.transfer import decode_uu, uuencoded_files
 from excise.model.view import ATTACHMENT_KINDS, BODY_KINDS, TEXT_KINDS, AttachmentView, Untestable
 
 #: How deep multiparts, messages and containers are followed, and how many parts in one message.

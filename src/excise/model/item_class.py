@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from excise.mime.headers import HeaderBlock, decode_header
+from excise.mime.multipart import Part
+from excise.mime.parameters import parse_field
 from excise.model.contents import Contents
-from excise.model.headers import HeaderBlock, decode_header
-from excise.model.multipart import Part
-from excise.model.parameters import parse_field
 
 _SIGNED = frozenset({"application/pkcs7-signature", "application/x-pkcs7-signature"})
 _PKCS7 = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})

@@ -19,9 +19,9 @@ from excise.mapi.tags import (
     PidTagMessageSize,
     PidTagSubject,
 )
-from excise.model.addresses import Address, parse_addresses, parse_date
+from excise.mime.addresses import Address, parse_addresses, parse_date
+from excise.mime.headers import HeaderBlock
 from excise.model.contents import Contents
-from excise.model.headers import HeaderBlock
 from excise.model.readable import all_links, readable_texts
 from excise.model.view import BODY_KINDS, AttachmentView, MessageView, Untestable
 

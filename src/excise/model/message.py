@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from excise.model.addresses import Address
+from excise.mime.addresses import Address
 from excise.model.mapi_view import MapiView
 from excise.model.mime import MimeView
 from excise.model.view import AttachmentView, MessageView, Untestable, envelope

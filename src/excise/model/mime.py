@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from functools import cached_property
 
-from excise.model.addresses import Address, parse_addresses, parse_date, received_date
+from excise.mime.addresses import Address, parse_addresses, parse_date, received_date
+from excise.mime.headers import HeaderBlock, decode_header, unfold, with_line_feeds
+from excise.mime.multipart import Part
 from excise.model.contents import Contents
-from excise.model.headers import HeaderBlock, decode_header, unfold, with_line_feeds
 from excise.model.item_class import mime_item_class
-from excise.model.multipart import Part
 from excise.model.readable import all_links, readable_texts
 from excise.model.view import BODY_KINDS, AttachmentView, MessageView, Untestable
 

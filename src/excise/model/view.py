@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from excise.core.clock import iso
-from excise.model.addresses import Address
+from excise.mime.addresses import Address
 
 #: The kinds of terms that need more than the header block; each is named as its option on the command line.
 ATTACHMENT_KINDS = ("attachment", "attachment-sha256")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import NamedTuple
 
-from excise.model.headers import decode_header, unfold
+from excise.mime.headers import decode_header, unfold
 
 _QUOTED = r'"(?:\\.|[^"\\])*+"'
 _TOKENS = (

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from excise.model.charsets import decode_text
-from excise.model.headers import decode_header, unfold
+from excise.mime.charsets import decode_text
+from excise.mime.headers import decode_header, unfold
 
 _PARAMETER = re.compile(r';\s*+([^\s=;"]++)\s*+=\s*+("(?:\\.|[^"\\])*+"|[^;]*+)', re.DOTALL)
 _EXTENDED = re.compile(r"([^*]+)\*(?:(\d{1,4})(\*)?)?")

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from excise.model.charsets import codec_of, decode_text
+from excise.mime.charsets import codec_of, decode_text
 
 _FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:([^\n]*+(?:\n[ \t][^\n]*+)*+)(?:\n|\Z)")
 _SKIPPED = re.compile(rb"(?:>?From |[ \t])[^\n]*+(?:\n|\Z)")

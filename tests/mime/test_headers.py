@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from excise.core.text import normalise
-from excise.model.addresses import Address, parse_addresses, parse_date, received_date
-from excise.model.charsets import codec_of, decode_text
-from excise.model.headers import HeaderBlock, decode_header, with_line_feeds
+from excise.mime.addresses import Address, parse_addresses, parse_date, received_date
+from excise.mime.charsets import codec_of, decode_text
+from excise.mime.headers import HeaderBlock, decode_header, with_line_feeds
 
 UMLAUT = "Überweisung fällig"
 

@@ -7,7 +7,7 @@ import re
 from functools import cached_property
 
 from excise.core.digests import sha256_hex
-from excise.model.headers import decode_base64
+from excise.mime.headers import decode_base64
 
 _UU_BEGIN = re.compile(rb"(?:\A|\n)begin(?:-base64)? [0-7]{3,4} ([^\n]*)\n")
 _IDENTITY = frozenset({"", "7bit", "8bit", "binary", "7-bit", "8-bit", "7bits", "8bits"})

@@ -11,9 +11,9 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from excise.model.headers import HeaderBlock
-from excise.model.parameters import Field, distinct_names, parse_field
-from excise.model.transfer import Content
+from excise.mime.headers import HeaderBlock
+from excise.mime.parameters import Field, distinct_names, parse_field
+from excise.mime.transfer import Content
 
 _REST_OF_LINE = re.compile(rb"(--)?[ \t]*+\r?(?:\n|\Z)")
 _TYPE = re.compile(r"[^/\s]+/[^/\s]+")
