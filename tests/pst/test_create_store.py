@@ -15,7 +15,6 @@ from excise.pst.ltp.properties import PropertyContext
 from excise.pst.ltp.table import ROW_VERSION, TableContext
 from excise.pst.messaging.create_index import index_key
 from excise.pst.messaging.message import Message
-
 from pst.oracles import libpff_folders, readpst
 
 SAMPLES = Path(os.environ.get("EXCISE_SAMPLES", "/nonexistent")) / "pst-samples"
