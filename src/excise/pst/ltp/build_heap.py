@@ -63,7 +63,7 @@ class HeapBuilder:
         if not 0 < len(data) <= MAX_HEAP_ITEM:
             raise ValueError(f"a heap item of {len(data)} bytes")
         block = self._blocks[-1]
-        size = block.size_with(len(data))
+        size = (block.end + len(data) + 1 & ~1) + 4 + 2 * (block.count + 2)
         # A filler takes 2 bytes of the page map and must not be empty, so 2 or 3 bytes left are too few for one.
         if block.count == _MAX_ITEMS or (size > _BLOCK - 4 and size != _BLOCK):
             if len(self._blocks) == _MAX_BLOCKS:
@@ -135,26 +135,18 @@ class _Block:
     def __init__(self, start: int) -> None:
         self._data = bytearray()
         self._offsets = array("H", [start])
-
-    @property
-    def count(self) -> int:
-        return len(self._offsets) - 1
-
-    @property
-    def end(self) -> int:
-        return self._offsets[-1]
+        self.end = start
+        self.count = 0
 
     @property
     def size(self) -> int:
         return (self.end + 1 & ~1) + 4 + 2 * len(self._offsets)
 
-    def size_with(self, length: int) -> int:
-        """The size with one more item of ``length`` bytes."""
-        return (self.end + length + 1 & ~1) + 4 + 2 * (len(self._offsets) + 1)
-
     def add(self, data: bytes) -> None:
         self._data += data
-        self._offsets.append(self.end + len(data))
+        self.end += len(data)
+        self.count += 1
+        self._offsets.append(self.end)
 
     def replace(self, number: int, data: bytes) -> None:
         start, end = (offset - self._offsets[0] for offset in self._offsets[number - 1 : number + 1])

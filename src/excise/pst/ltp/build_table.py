@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from struct import Struct
 
@@ -37,12 +38,25 @@ class Column:
         return fixed_size(self.tag & 0xFFFF) == self.cb_data
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Schema:
     """The columns of a table, by tag, and ``rgib``, the ends of the parts of a row (TCINFO)."""
 
     columns: tuple[Column, ...]
     rgib: tuple[int, int, int, int]
+
+    @cached_property
+    def described(self) -> tuple[TColDesc, ...]:
+        """The columns as TCINFO has them."""
+        return tuple(TColDesc(c.tag, c.ib_data, c.cb_data, c.i_bit) for c in self.columns)
+
+    @cached_property
+    def places(self) -> dict[int, tuple[int, int, bool, int, int]]:
+        """By tag: offset and size of the cell, whether it holds the value, and byte and mask of its bit."""
+        bits = self.rgib[2]
+        return {
+            c.tag: (c.ib_data, c.cb_data, c.inline, bits + (c.i_bit >> 3), 0x80 >> (c.i_bit & 7)) for c in self.columns
+        }
 
     @classmethod
     def of_tags(cls, tags: Iterable[int]) -> Schema:
@@ -81,19 +95,17 @@ def build_table(sink: Sink, schema: Schema, rows: Iterable[Mapping[int, CellData
     """
     heap = HeapBuilder(sink, CLIENT_TC)
     index = heap.add(bytes(8))
-    described = tuple(TColDesc(c.tag, c.ib_data, c.cb_data, c.i_bit) for c in schema.columns)
-    root = heap.add(TCInfo(schema.rgib, index, 0, described).pack())
-    writer = _RowWriter(heap, schema)
+    root = heap.add(TCInfo(schema.rgib, index, 0, schema.described).pack())
     size = schema.rgib[3]
     matrix = bytearray()
     for cells in rows:
-        matrix += writer.row(cells)
+        matrix += _row(heap, schema, cells)
     hnid, subnodes = _write_matrix(sink, heap, size, matrix)
     ids = sorted((_ROW_ID.unpack_from(matrix, at)[0], at // size) for at in range(0, len(matrix), size))
     if any(one == other for (one, _), (other, _) in pairwise(ids)):
         raise ValueError("a row id is given twice")
     heap.replace(index, heap.tree(4, 4, [_RECORD.pack(*each) for each in ids]).header.pack())
-    heap.replace(root, TCInfo(schema.rgib, index, hnid, described).pack())
+    heap.replace(root, TCInfo(schema.rgib, index, hnid, schema.described).pack())
     built = heap.finish(root)
     return Built(built.data, built.subnodes + subnodes)
 
@@ -112,28 +124,19 @@ def _matrix_blocks(rows: bytearray, size: int) -> Iterator[bytes]:
         yield block.ljust(UNICODE.max_block_data, b"\0") if at + whole < len(rows) else block
 
 
-class _RowWriter:
-    def __init__(self, heap: HeapBuilder, schema: Schema) -> None:
-        self._heap = heap
-        self._size = schema.rgib[3]
-        bits = schema.rgib[2]
-        self._cells = {
-            c.tag: (c.ib_data, c.cb_data, c.inline, bits + (c.i_bit >> 3), 0x80 >> (c.i_bit & 7))
-            for c in schema.columns
-        }
-
-    def row(self, cells: Mapping[int, CellData]) -> bytes:
-        if ROW_ID_TAG not in cells or ROW_VERSION_TAG not in cells:
-            raise ValueError("a row needs its id and its version")
-        row = bytearray(self._size)
-        for tag, data in cells.items():
-            place = self._cells.get(tag)
-            if place is None:
-                raise ValueError(f"the table has no column 0x{tag:08x}")
-            at, size, inline, byte, mask = place
-            cell = data if inline else self._heap.value(data).to_bytes(4, "little")
-            if not isinstance(cell, bytes) or len(cell) != size:
-                raise ValueError(f"a cell of column 0x{tag:08x} needs {size} bytes")
-            row[at : at + size] = cell
-            row[byte] |= mask
-        return bytes(row)
+def _row(heap: HeapBuilder, schema: Schema, cells: Mapping[int, CellData]) -> bytearray:
+    if ROW_ID_TAG not in cells or ROW_VERSION_TAG not in cells:
+        raise ValueError("a row needs its id and its version")
+    row = bytearray(schema.rgib[3])
+    places = schema.places
+    for tag, data in cells.items():
+        place = places.get(tag)
+        if place is None:
+            raise ValueError(f"the table has no column 0x{tag:08x}")
+        at, size, inline, byte, mask = place
+        cell = data if inline else heap.value(data).to_bytes(4, "little")
+        if not isinstance(cell, bytes) or len(cell) != size:
+            raise ValueError(f"a cell of column 0x{tag:08x} needs {size} bytes")
+        row[at : at + size] = cell
+        row[byte] |= mask
+    return row
