@@ -12,7 +12,16 @@ from excise.pst.disk.damage import Damage, Damaged
 from excise.pst.disk.heaps import is_hid
 from excise.pst.ltp.properties import Properties, PropertyContext
 from excise.pst.ltp.table import ROW_ID, ROW_VERSION
-from excise.pst.ltp.values import INLINE, MV_FLAG, PT_OBJECT, PT_STRING8, PT_UNICODE, decode_value, encode_value
+from excise.pst.ltp.values import (
+    INLINE,
+    MV_FLAG,
+    PT_OBJECT,
+    PT_STRING8,
+    PT_UNICODE,
+    Value,
+    decode_value,
+    encode_value,
+)
 from excise.pst.messaging import tags
 from excise.pst.messaging.message import ATTACH_EMBEDDED_MSG, Attachment, Message
 from excise.pst.messaging.names import PS_EXCISE, NamedProperties, PropertyName
@@ -33,6 +42,11 @@ class NewProperty:
     prop_type: int
     data: bytes | Iterable[bytes]
     name: PropertyName | None = None
+
+    @classmethod
+    def of(cls, prop_id: int, prop_type: int, value: Value, name: PropertyName | None = None) -> NewProperty:
+        """A property with what Python has for its value. ValueError where ``value`` is none of ``prop_type``."""
+        return cls(prop_id, prop_type, encode_value(prop_type, value), name)
 
 
 @dataclass(frozen=True, slots=True)
