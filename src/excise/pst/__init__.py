@@ -1,4 +1,4 @@
-"""PST and OST files in pure Python. Of the rest of Excise it uses nothing but the errors.
+"""PST and OST files in pure Python. Of the rest of Excise it uses nothing but ``excise.core``.
 
 >>> import excise.pst
 >>> with excise.pst.open("mail.pst") as pst:  # doctest: +SKIP

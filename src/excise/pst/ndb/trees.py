@@ -52,14 +52,19 @@ class BlockTable:
 
     def find(self, bid: int) -> BBTEntry | None:
         """The entry of ``bid``, or None."""
-        at = _find(self._keys, bid_key(bid))
-        return None if at is None else self._entry(at)
+        at = self.position(bid)
+        return None if at is None else self.at(at)
+
+    def position(self, bid: int) -> int | None:
+        """The place of ``bid`` among the entries, from 0, or None."""
+        return _find(self._keys, bid_key(bid))
 
     def entries(self) -> Iterator[BBTEntry]:
         """All entries by BID."""
-        return map(self._entry, range(len(self._keys)))
+        return map(self.at, range(len(self._keys)))
 
-    def _entry(self, at: int) -> BBTEntry:
+    def at(self, at: int) -> BBTEntry:
+        """The entry at a position."""
         sizes = self._sizes[at]
         cb, second = sizes & 0xFFFF, sizes >> 16 & 0xFFFF
         if self._format is UNICODE_4K:

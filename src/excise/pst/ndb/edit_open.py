@@ -1,0 +1,79 @@
+"""Which files may be changed in place: sound Unicode PST files. All others are refused before anything is written."""
+
+from __future__ import annotations
+
+from excise.core.errors import DamagedInput, Unfinished
+from excise.pst.disk import maps
+from excise.pst.disk.crypt import CRYPT_CYCLIC
+from excise.pst.disk.damage import Damaged, DamageLog
+from excise.pst.disk.formats import UNICODE
+from excise.pst.disk.header import CLIENT_OST, CLIENT_PST, MAGIC, Header, header_crcs
+from excise.pst.ndb.edit_journal import IMAGE
+from excise.pst.ndb.edit_storage import Storage, StorageSource
+from excise.pst.ndb.edit_survey import Survey
+from excise.pst.ndb.read import NodeDatabase
+
+_VERSION = 23
+_MAX_UNIQUE = 0xFFFF0000
+_REWRITE = "It can only be written anew: what is to stay, into a new PST file."
+_ON_SERVER = "Remove the messages on the server; or write what is to stay into a new PST file."
+_EXPORT = "Open it in Outlook as its owner and export it without protection; without the key nothing else remains."
+_DAMAGED = "Restore it from a backup; or write what can be read, without the messages, into a new PST file."
+
+
+class NotEditable(DamagedInput):
+    """This file cannot be changed in place. The message says why, the hint what remains."""
+
+
+def open_database(storage: Storage) -> tuple[NodeDatabase, Survey]:
+    """The node database of the file in ``storage``, read through and found sound.
+
+    NotEditable where it cannot be changed in place, Unfinished where a journal stands beside it.
+    """
+    if storage.read_journal() is not None:
+        raise Unfinished(
+            f"{storage.name}: an earlier change of this file was broken off",
+            hint="Let excise resume finish or undo it first.",
+        )
+    head = storage.read(0, IMAGE)
+    try:
+        header = Header.unpack(head)
+    except ValueError as error:
+        raise _refused(storage, f"its header cannot be read: {error}", _DAMAGED) from error
+    if head[: len(MAGIC)] != MAGIC:
+        raise _refused(storage, f"it begins with {head[: len(MAGIC)]!r}, not with {MAGIC!r}", _DAMAGED)
+    _check_kind(storage, header)
+    _check_header(storage, header, head)
+    try:
+        ndb = NodeDatabase(StorageSource(storage), DamageLog())
+        return ndb, Survey(ndb)
+    except Damaged as error:
+        raise _refused(storage, f"it is damaged: {error}", _DAMAGED) from error
+
+
+def _check_kind(storage: Storage, header: Header) -> None:
+    if header.wMagicClient == CLIENT_OST:
+        raise _refused(storage, "it is an OST file, which Outlook fills again from its server", _ON_SERVER)
+    if header.wMagicClient != CLIENT_PST:
+        raise _refused(storage, f"it is a file of another kind ({header.wMagicClient!r})", _REWRITE)
+    if header.format is not UNICODE or header.wVer != _VERSION:
+        raise _refused(storage, f"its format is {header.format.name} (wVer {header.wVer})", _REWRITE)
+    if header.bCryptMethod > CRYPT_CYCLIC:
+        raise _refused(storage, f"it is encrypted with a key of Windows (0x{header.bCryptMethod:02x})", _EXPORT)
+
+
+def _check_header(storage: Storage, header: Header, head: bytes) -> None:
+    size = storage.size()
+    if (header.dwCRCPartial, header.dwCRCFull) != header_crcs(head, UNICODE):
+        raise _refused(storage, "its header's checksum is wrong", _DAMAGED)
+    if header.root.ibFileEof != size:
+        raise _refused(storage, f"it has {size} bytes, and {header.root.ibFileEof} by its header", _DAMAGED)
+    if size < maps.IB_FIRST_AMAP + maps.REGION or (size - maps.IB_FIRST_AMAP) % maps.REGION:
+        found = f"{size} bytes are not {maps.IB_FIRST_AMAP} and whole regions of {maps.REGION}"
+        raise _refused(storage, found, _DAMAGED)
+    if header.dwUnique > _MAX_UNIQUE:
+        raise _refused(storage, f"its change counter is used up (0x{header.dwUnique:x})", _REWRITE)
+
+
+def _refused(storage: Storage, why: str, remains: str) -> NotEditable:
+    return NotEditable(f"{storage.name}: cannot be changed in place: {why}", hint=remains)
