@@ -50,9 +50,14 @@ def test_a_mail_of_each_kind_of_part() -> None:
 
 def test_signed_mail_is_one_attachment_and_comes_back() -> None:
     body = b"--s\r\nContent-Type: text/plain\r\n\r\nsigned\r\n--s--\r\n"
-    data = b"Subject: s\r\nContent-Type: multipart/signed;\r\n boundary=s\r\n\r\n" + body
+    head = b'Content-Type: multipart/signed; protocol="application/pkcs7-signature";\r\n boundary=s\r\n'
+    data = b"Subject: s\r\n" + head + b"\r\n" + body
     item = from_mime(data)
     assert item.message_class == "IPM.Note.SMIME.MultipartSigned"
+    assert [(a.data, a.name, a.mime_type) for a in item.attachments] == [
+        (head + b"\r\n" + body, "smime.p7m", "multipart/signed")
+    ]
+    assert item.properties.text(t.PidTagBody) == "signed"
     assert to_mime(item).data.endswith(b"\r\n\r\n" + body)
 
 
@@ -66,7 +71,11 @@ def test_two_bodies_that_are_no_alternatives_are_both_seen() -> None:
 
 def test_deep_nesting_is_no_error() -> None:
     data = b"".join(b"Content-Type: multipart/mixed; boundary=b%d\r\n\r\n--b%d\r\n" % (n, n) for n in range(3000))
-    assert from_mime(data).attachments[0].data == data
+    item = from_mime(data)
+    assert [a.data for a in item.attachments] == [
+        data[data.index(b"Content-Type: multipart/mixed; boundary=b24\r\n") :]
+    ]
+    assert "nested deeper than 24" in item.notes[-1]
 
 
 @settings(max_examples=60, deadline=None)

@@ -13,6 +13,17 @@ _HEAD_END = re.compile(rb"\r?\n\r?\n")
 _PARAMETER = re.compile(r";\s*(smime-type|name)\s*=\s*\"?([A-Za-z0-9._-]{1,80})\"?", re.IGNORECASE)
 
 
+# id-signedData … ([RFC 5652] 4 to 8, [RFC 5083], [RFC 3274]) as they stand in the head of a CMS object.
+_PKCS7 = bytes.fromhex("06092a864886f70d0107")
+_PKCS9 = bytes.fromhex("060b2a864886f70d01091001")
+_SMIME_TYPES = {
+    _PKCS7 + b"\x02": "signed-data",
+    _PKCS7 + b"\x03": "enveloped-data",
+    _PKCS9 + b"\x17": "authEnveloped-data",
+    _PKCS9 + b"\x09": "compressed-data",
+}
+
+
 def opaque_entity(item: MapiItem) -> Entity | None:
     """The entity of an S/MIME item whose one attachment holds it; None for any other item."""
     if ".SMIME" not in item.message_class.upper() or len(item.attachments) != 1:
@@ -41,7 +52,13 @@ def _cms(attachment: MapiAttachment, data: bytes) -> Entity | None:
     if data[:1] != b"\x30":
         return None
     parameters = dict(_PARAMETER.findall(attachment.mime_type))
-    smime_type = parameters.get("smime-type")
+    smime_type = parameters.get("smime-type") or _content_type(data)
     kind = "application/pkcs7-mime" + (f"; smime-type={smime_type}" if smime_type else "")
     entity = file_entity(data, kind, attachment.name or "smime.p7m")
     return Entity((Field("Content-Type", entity.fields[0].value), *entity.fields[1:]), entity.body)
+
+
+def _content_type(data: bytes) -> str | None:
+    """What the CMS object itself says that it is; the SEQUENCE's own length takes up to 9 bytes."""
+    head = data[:24]
+    return next((name for oid, name in _SMIME_TYPES.items() if 0 < head.find(oid) <= 10), None)

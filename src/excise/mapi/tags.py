@@ -76,6 +76,7 @@ def _tag(value: int) -> PropertyTag:
 
 PidTagImportance = _tag(0x00170003)
 PidTagMessageClass = _tag(0x001A001F)
+PidTagPriority = _tag(0x00260003)
 PidTagReadReceiptRequested = _tag(0x0029000B)
 PidTagSensitivity = _tag(0x00360003)
 PidTagSubject = _tag(0x0037001F)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from excise.mime.headers import HeaderBlock
 from excise.mime.parameters import Field, distinct_names, parse_field
@@ -65,41 +66,70 @@ class Part:
 
     def split(self, limit: int) -> tuple[list[Part], str]:
         """The parts of a multipart, at most ``limit`` of them, and what is wrong with it (empty where nothing is)."""
+        cut = self.cut(limit)
+        return cut.parts, cut.flaw
+
+    def cut(self, limit: int) -> Cut:
+        """The same, with what stands before the first part and behind the last."""
         boundary = (self.content_type.get("boundary") or "").rstrip()
         if not boundary:
-            return [], "the multipart names no boundary"
-        spans, closed, more = _spans(
-            self.data, self.headers.body_start, self.end, boundary.encode("latin-1", "replace"), limit
-        )
+            return Cut([], "the multipart names no boundary")
+        found = _spans(self.data, self.headers.body_start, self.end, boundary.encode("latin-1", "replace"), limit)
         default = "message/rfc822" if self.content_type.value == "multipart/digest" else "text/plain"
-        parts = [Part(self.data, start, end, default) for start, end in spans]
+        parts = [Part(self.data, start, end, default) for start, end in found.parts]
         if not parts:
-            return [], "the multipart's boundary does not occur"
-        if more:
-            return parts, f"the multipart has more than {limit:,} parts"
-        return parts, "" if closed else "the multipart's last boundary is missing, so that it may be cut"
+            return Cut([], "the multipart's boundary does not occur")
+        flaw = "" if found.closed else "the multipart's last boundary is missing, so that it may be cut"
+        if found.more:
+            flaw = f"the multipart has more than {limit:,} parts"
+        preamble = self.data[self.headers.body_start : found.begin]
+        return Cut(parts, flaw, preamble, self.data[found.end : self.end], found.more)
 
 
-def _spans(data: bytes, start: int, end: int, boundary: bytes, limit: int) -> tuple[list[tuple[int, int]], bool, bool]:
+class Cut(NamedTuple):
+    """A multipart taken apart: its parts, what is wrong with it (empty where nothing is), and what is in no part.
+
+    ``more``: it has parts above the limit; they are in ``epilogue``.
+    """
+
+    parts: list[Part]
+    flaw: str
+    preamble: bytes = b""
+    epilogue: bytes = b""
+    more: bool = False
+
+
+class _Spans(NamedTuple):
+    """Where the parts lie; ``begin`` of the first boundary, ``end`` of the last."""
+
+    parts: list[tuple[int, int]]
+    begin: int
+    end: int
+    closed: bool = False
+    more: bool = False
+
+
+def _spans(data: bytes, start: int, end: int, boundary: bytes, limit: int) -> _Spans:
     delimiter = b"--" + boundary
     spans: list[tuple[int, int]] = []
     begun: int | None = None
-    position = start
+    position, first = start, end
     while (found := data.find(delimiter, position, end)) >= 0:
         position = found + len(delimiter)
         rest = _REST_OF_LINE.match(data, position, end)
         if rest is None or (found > start and data[found - 1] != 0x0A):
             continue
+        first = min(first, found)
         if begun is not None:
             spans.append((begun, _before_line_break(data, begun, found)))
             if len(spans) > limit:
-                return spans[:limit], False, True
+                return _Spans(spans[:limit], first, spans[limit - 1][1], more=True)
         if rest[1]:
-            return spans, True, False
+            return _Spans(spans, first, rest.end(), closed=True)
         begun = position = rest.end()
     if begun is not None:
         spans.append((begun, end))
-    return spans, False, False
+    return _Spans(spans, first, end)
 
 
 def _before_line_break(data: bytes, start: int, found: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from excise.mapi.report_class import report_class
 from excise.mime.headers import HeaderBlock, decode_header
 from excise.mime.multipart import Part
 from excise.mime.parameters import parse_field
@@ -15,13 +16,6 @@ _MEETING = {
     "publish": "IPM.Appointment",
 }
 _ANSWER = {"accepted": "Pos", "declined": "Neg", "tentative": "Tent"}
-_DELIVERY = {
-    "failed": "NDR",
-    "delivered": "DR",
-    "expanded": "Expanded.DR",
-    "relayed": "Relayed.DR",
-    "delayed": "Delayed.DR",
-}
 _CUSTOM = "urn:content-class:custom."
 
 
@@ -31,7 +25,8 @@ def mime_item_class(block: HeaderBlock, contents: Contents) -> str:
         return item.message_class
     root = parse_field(block.first(b"content-type"))
     if root.value == "multipart/report":
-        return _report_class((root.get("report-type") or "").lower(), contents.parts)
+        parts = ((part.content_type.value, part.content.decode()[0]) for part in contents.parts)
+        return report_class((root.get("report-type") or "").lower(), parts)
     if root.value == "multipart/signed" and (root.get("protocol") or "").lower() in _SIGNED:
         return "IPM.Note.SMIME.MultipartSigned"
     if root.value in _PKCS7:
@@ -53,17 +48,3 @@ def _calendar_class(part: Part) -> str | None:
         answer = next((code for word, code in _ANSWER.items() if f"partstat={word}" in text), None)
         return f"IPM.Schedule.Meeting.Resp.{answer}" if answer else "IPM.Note"
     return _MEETING.get(method, "IPM.Note" if method else "IPM.Appointment")
-
-
-def _report_class(report_type: str, parts: list[Part]) -> str:
-    for part in parts:
-        if part.content_type.value == "message/disposition-notification" or report_type == "disposition-notification":
-            text = part.content.decode()[0].decode("utf-8", "replace").lower()
-            if "disposition:" in text:
-                return "REPORT.IPM.Note.IPNRN" if "displayed" in text else "REPORT.IPM.Note.IPNNRN"
-        if part.content_type.value in ("message/delivery-status", "message/global-delivery-status"):
-            for line in part.content.decode()[0].decode("utf-8", "replace").lower().splitlines():
-                name, _, value = line.partition(":")
-                if name.strip() == "action" and value.strip() in _DELIVERY:
-                    return f"REPORT.IPM.Note.{_DELIVERY[value.strip()]}"
-    return "IPM.Note" if report_type not in ("delivery-status", "disposition-notification") else "REPORT.IPM.Note.NDR"
