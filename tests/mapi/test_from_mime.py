@@ -6,13 +6,8 @@ import email
 from datetime import UTC, datetime
 from email import policy
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from excise.mapi import tags as t
-from excise.mapi.from_mime import PidNameOriginalMime, PidNameOriginalSha256, from_mime, original_mime
-from excise.mapi.item import MapiItem
-from excise.mapi.properties import PropertyBag
+from excise.mapi.from_mime import from_mime
 from excise.mapi.to_mime import to_mime
 
 MAIL = (
@@ -76,17 +71,3 @@ def test_deep_nesting_is_no_error() -> None:
         data[data.index(b"Content-Type: multipart/mixed; boundary=b24\r\n") :]
     ]
     assert "nested deeper than 24" in item.notes[-1]
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.binary(max_size=300), st.sampled_from([b"", MAIL[:700], b"Subject: \xff\r\nContent-Type: text/x; charset="]))
-def test_any_bytes_give_an_item_and_the_original_back(tail: bytes, start: bytes) -> None:
-    item = from_mime(start + tail, keep_original=True)
-    assert original_mime(item) == start + tail
-    to_mime(item)
-
-
-def test_an_original_that_does_not_fit_its_hash_is_not_given() -> None:
-    assert original_mime(from_mime(MAIL)) is None
-    named = {(PidNameOriginalMime, 0x102): MAIL, (PidNameOriginalSha256, 0x1F): "0" * 64}
-    assert original_mime(MapiItem(PropertyBag.of({}, named))) is None

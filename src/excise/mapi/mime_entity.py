@@ -1,7 +1,7 @@
 """MIME entities of rebuilt messages (RFC 2045, 2046).
 
-Invariant: decoding a leaf gives back exactly the bytes that went in; line ends outside of leaves are CRLF; the same
-parts give the same bytes, since a boundary is a digest of what it bounds.
+Invariant: decoding a leaf gives back exactly the bytes that went in; line ends outside of leaves and of attached
+messages are CRLF; the same parts give the same bytes, since a boundary is a digest of what it bounds.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from excise.mapi.mime_fields import Field, parameter
 
 _BARE_NEWLINE = re.compile(rb"\r(?!\n)|(?<!\r)\n")
 _LONG_LINE = re.compile(rb"[^\n]{999}")
+_LINE_LIMIT = 998
+_BINARY = Field("Content-Transfer-Encoding", "binary")
 _NOT_ASCII = re.compile(rb"[\x80-\xff\0]")
 _TYPE = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}\Z")
 
@@ -72,10 +74,11 @@ def file_entity(data: bytes, content_type: str, name: str, extra: Sequence[Field
     )
 
 
-def message_entity(message: bytes, name: str) -> Entity:
-    """An embedded message; its bytes stay as they are."""
+def message_entity(message: bytes, name: str, as_found: bool = False) -> Entity:
+    """An embedded message; its bytes stay as they are. ``as_found``: its lines may be of any kind."""
     fields = [Field("Content-Type", "message/rfc822"), _disposition(name, inline=False)]
-    return Entity((*fields, *_eight_bit(message)), message)
+    encoding = [_BINARY] if as_found and _is_binary(message) else _eight_bit(message)
+    return Entity((*fields, *encoding), message)
 
 
 def multipart(subtype: str, children: Sequence[Entity], parameters: str = "") -> Entity:
@@ -93,7 +96,17 @@ def multipart(subtype: str, children: Sequence[Entity], parameters: str = "") ->
     line = b"--" + boundary.encode("ascii")
     body = b"".join(line + b"\r\n" + piece + b"\r\n" for piece in pieces) + line + b"--\r\n"
     fields = Field("Content-Type", f'multipart/{subtype};\r\n boundary="{boundary}"{parameters}')
-    return Entity((fields, *_eight_bit(body)), body)
+    encoding = [_BINARY] if any(_BINARY in child.fields for child in children) else _eight_bit(body)
+    return Entity((fields, *encoding), body)
+
+
+def _is_binary(message: bytes) -> bool:
+    """RFC 2045 2.9: lines that are too long, end in one character of CRLF, or hold NUL."""
+    return (
+        b"\0" in message
+        or _BARE_NEWLINE.search(message) is not None
+        or max(map(len, message.split(b"\r\n"))) > _LINE_LIMIT
+    )
 
 
 def _eight_bit(body: bytes) -> list[Field]:

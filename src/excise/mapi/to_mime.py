@@ -2,7 +2,8 @@
 
 Invariants: the header fields that the message arrived with stay in their order and are marked ``original``; every
 other one is marked ``synthesised``, in the result and in the message itself. What cannot be reached is left out and
-noted, never replaced. The same item gives the same bytes. No Message-ID is made up.
+noted, never replaced. The same item gives the same bytes. No Message-ID is made up. An item that bears the MIME that it
+was made of, and is unchanged since, is not rebuilt: it gives that MIME, byte for byte, and every field is ``original``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Literal
 
 from excise.core.text import normalise, shown
 from excise.mapi.body import Bodies, read_bodies
+from excise.mapi.from_mime import original_of
 from excise.mapi.icalendar import calendar_part
 from excise.mapi.item import MAX_EMBEDDING, AttachMethod, MapiAttachment, MapiItem
 from excise.mapi.mime_entity import Entity, crlf, file_entity, media_type, message_entity, multipart, text_entity
@@ -34,16 +36,30 @@ _WORD = re.compile(r"\bcid:([^\"'\s>)]{1,500})", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class RebuiltMime:
-    """A rebuilt message: its bytes, each header field's name and origin in their order, and what was left out."""
+    """A message of an item: its bytes, each header field's name and origin in their order, and what was left out.
+
+    ``is_original``: the bytes are those that the item was made of; nothing in them is rebuilt.
+    """
 
     data: bytes
     headers: list[tuple[str, Origin]]
     notes: list[str]
+    is_original: bool = False
 
 
 def to_mime(item: MapiItem) -> RebuiltMime:
-    """``item`` as an RFC 5322 message with CRLF line ends."""
-    return _rebuild(item, 0)
+    """``item`` as an RFC 5322 message: the one that it was made of, or one rebuilt with CRLF line ends."""
+    return _message(item, 0)
+
+
+def _message(item: MapiItem, depth: int) -> RebuiltMime:
+    kept = original_of(item)
+    if kept is None:
+        return _rebuild(item, depth)
+    fields, _ = parse_block(kept.item.transport_headers)
+    # What does not fit into properties is in the original all the same.
+    notes = [note for note in item.notes if note not in kept.item.notes]
+    return RebuiltMime(kept.data, [(one.name, "original") for one in fields], notes, is_original=True)
 
 
 def _rebuild(item: MapiItem, depth: int) -> RebuiltMime:
@@ -180,9 +196,9 @@ class _Content:
             if self.depth >= MAX_EMBEDDING:
                 self.notes.append(f"{label} is left out: messages are nested deeper than {MAX_EMBEDDING}")
                 return []
-            inner = _rebuild(attachment.embedded, self.depth + 1)
+            inner = _message(attachment.embedded, self.depth + 1)
             self.notes += [f"in {label}: {note}" for note in inner.notes]
-            return [message_entity(inner.data, name)]
+            return [message_entity(inner.data, name, as_found=inner.is_original)]
         if attachment.data is None:
             self.notes.append(f"{label} is left out: {attachment.reason}{_path(attachment)}")
             return []

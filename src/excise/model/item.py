@@ -94,7 +94,8 @@ class Fetched:
 
     ``content``: the RFC 5322 bytes as the store holds them; for stores of MAPI items the MIME rebuilt from its
     properties, and then ``properties`` is the record of all of them (JSON values) and ``headers`` says of each header
-    field of the rebuilt message whether it is ``original`` or ``synthesised``. ``version`` is the fingerprint.
+    field of the rebuilt message whether it is ``original`` or ``synthesised``; None where nothing is rebuilt.
+    ``version`` is the fingerprint.
     ``flags``: ``seen``, ``answered``, ``flagged``, ``draft``, ``deleted``, ``forwarded``, and keywords.
     ``attributes``: what this kind of store needs to put the item back exactly as it was (JSON values). ``notes``: for
     people; one that begins with ``INCOMPLETE`` says that something of the item is not in the copy, which is then

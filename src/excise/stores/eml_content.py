@@ -101,7 +101,7 @@ class EmlFile:
             self.delivered,
             attributes_for(attributes, MSG, self.data),
             properties=record_of_item(self.item),
-            headers=tuple(rebuilt.headers),
+            headers=None if rebuilt.is_original else tuple(rebuilt.headers),
             notes=tuple(rebuilt.notes),
         )
 

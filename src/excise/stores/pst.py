@@ -152,7 +152,7 @@ class PstMailbox:
             delivered=item.delivered,
             attributes={"associated": True} if node.associated else {},
             properties=record_of_item(item),
-            headers=tuple((name, str(origin)) for name, origin in rebuilt.headers),
+            headers=None if rebuilt.is_original else tuple(rebuilt.headers),
             notes=(*missing, *item.remarks, *rebuilt.notes),
         )
 
