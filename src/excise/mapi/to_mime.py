@@ -20,6 +20,7 @@ from excise.mapi.icalendar import calendar_part
 from excise.mapi.item import MAX_EMBEDDING, AttachMethod, MapiAttachment, MapiItem
 from excise.mapi.mime_entity import Entity, crlf, file_entity, media_type, message_entity, multipart, text_entity
 from excise.mapi.mime_fields import Field, decoded, fold, is_internet, original, parse_block, unstructured
+from excise.mapi.mime_headers_to_mapi import MAX_SUBJECT
 from excise.mapi.smime import opaque_entity
 from excise.mapi.synthesis import synthesised_fields
 from excise.mapi.tags import PidTagAttachContentLocation, PidTagAttachLongPathname, PidTagAttachPathname
@@ -112,7 +113,9 @@ def _original_fields(item: MapiItem, notes: list[str]) -> list[Field]:
 def _compare_subject(item: MapiItem, fields: list[Field], notes: list[str]) -> None:
     for one in fields:
         if one.name.lower() == "subject":
-            if item.subject and normalise(decoded(one.value)) != normalise(item.subject):
+            stated, own = normalise(decoded(one.value)), normalise(item.subject)
+            cut = len(item.subject.encode("utf-16-le", "replace")) >= 2 * MAX_SUBJECT - 2 and stated.startswith(own)
+            if own and stated != own and not cut:
                 notes.append(f"the item's subject {shown(item.subject, 100)!r} is not that of its transport headers")
             return
 
