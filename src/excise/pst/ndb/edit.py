@@ -24,7 +24,7 @@ from excise.pst.disk.crypt import encode
 from excise.pst.disk.damage import Damage, Damaged, DamageLog
 from excise.pst.disk.formats import UNICODE
 from excise.pst.disk.header import INVALID_AMAP, VALID_AMAP2, Header
-from excise.pst.ndb.build import NO_COUNTER, NO_TREE, SubnodeEntry, Tree, TreeBuilder, children
+from excise.pst.ndb.build import NO_COUNTER, TreeBuilder, children
 from excise.pst.ndb.edit_allocate import FreeSpace
 from excise.pst.ndb.edit_journal import IMAGE, Journal, State, image
 from excise.pst.ndb.edit_open import open_database
@@ -33,6 +33,7 @@ from excise.pst.ndb.edit_scrub import MapPages
 from excise.pst.ndb.edit_storage import PathStorage, Storage, StorageSource
 from excise.pst.ndb.edit_survey import References, Survey
 from excise.pst.ndb.read import NodeDatabase
+from excise.pst.ndb.write_types import NO_TREE, SubnodeEntry, Tree
 
 __all__ = ["NO_TREE", "NodeEditor", "SubnodeEntry", "Tree", "edit_nodes"]
 
