@@ -24,6 +24,7 @@ from excise.pst.messaging import tags
 from excise.pst.messaging.create_index import index_key
 from excise.pst.messaging.folder import Folder
 from excise.pst.messaging.message import Message
+from excise.pst.messaging.names import PS_EXCISE
 from excise.pst.messaging.templates import ASSOC_CONTENTS, CONTENTS
 from pst.oracles import libpff_folders, readpst
 
@@ -357,6 +358,42 @@ def test_named_properties_are_found_by_name() -> None:
         ids = [pst.names.by_name[name] for name in names]
         assert [first.properties.get(prop_id) for prop_id in ids] == list(range(300))
         assert second.properties.get(ids[5]) == "x"
+
+
+def test_an_id_without_a_name_keeps_its_value_and_takes_no_name_of_another() -> None:
+    name = PropertyName(UUID(int=7), "known")
+    first = written(NewMessage([NewProperty(0, 3, b"\1\0\0\0", name), NewProperty(0x1000, 0x1F, b"x\0")]))
+    copy = io.BytesIO()
+    with excise.pst.open(written()) as other, excise.pst.open(first) as pst, excise.pst.create(copy) as new:
+        (message,) = inbox_of(pst).messages()
+        assert isinstance(message, Message)
+        inbox = new.folder(("Inbox",))
+        inbox.add(NewMessage([NewProperty(0, 3, b"\2\0\0\0", name)]))
+        inbox.add(NewMessage.of(message, other.names))
+    with excise.pst.open(copy) as pst:
+        one, two = (item for item in inbox_of(pst).messages() if isinstance(item, Message))
+        known, unnamed = pst.names.by_name[name], pst.names.id_of(PS_EXCISE, "Unnamed8002")
+        assert unnamed is not None
+        assert [one.properties.get(known), one.properties.get(unnamed)] == [2, None]
+        assert [two.properties.get(known), two.properties.get(unnamed)] == [None, 1]
+
+
+def test_a_file_full_of_names() -> None:
+    stream = io.BytesIO()
+    room = 0x7FFF - 2
+    with excise.pst.create(stream) as new:
+        inbox = new.folder(("Inbox",))
+        names = [PropertyName(UUID(int=at // 100), at if at % 3 else f"name {at}") for at in range(room)]
+        inbox.add(NewMessage([NewProperty(0, 3, at.to_bytes(4, "little"), name) for at, name in enumerate(names)]))
+        with pytest.raises(OverflowError, match="no room"):
+            inbox.add(NewMessage([NewProperty(0, 3, bytes(4), PropertyName(UUID(int=1), "one more"))]))
+        inbox.add(NewMessage([NewProperty(0, 3, bytes(4), names[-1])]))
+    assert excise.pst.check(stream).findings == []
+    with excise.pst.open(stream) as pst:
+        assert len(pst.names) == room + 2
+        (message, _) = (item for item in inbox_of(pst).messages() if isinstance(item, Message))
+        for at, name in enumerate(names):
+            assert message.properties.get(pst.names.by_name[name]) == at
 
 
 def test_an_object_that_is_no_message() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from pathlib import Path
@@ -132,7 +133,51 @@ def test_an_error_abandons_the_file(tmp_path: Path) -> None:
     assert Header.unpack(stream.getvalue()).root.fAMapValid == 0
     with pytest.raises(DamagedInput):
         excise.pst.open(stream)
-    with pytest.raises(ValueError, match="closed"):
+    with pytest.raises(ValueError, match="abandoned"):
+        new.folder(("Inbox",))
+
+
+class FullDisk(io.BytesIO):
+    def write(self, data) -> int:
+        if self.tell() > 600_000:
+            raise OSError(errno.ENOSPC, "no space left")
+        return super().write(data)
+
+
+def test_a_full_disk_abandons_the_file() -> None:
+    large = excise.pst.NewMessage([excise.pst.NewProperty(0x1000, 0x1F, bytes(1 << 20))])
+    stream = FullDisk()
+    new = excise.pst.create(stream)
+    folder = new.folder(("Inbox",))
+    with pytest.raises(OSError, match="no space"):
+        folder.add(large)
+    for call in (new.close, lambda: folder.add(large), lambda: new.folder(("Inbox",))):
+        with pytest.raises(ValueError, match="abandoned"):
+            call()
+    with pytest.raises(DamagedInput):
+        excise.pst.open(stream)
+
+
+def test_a_disk_that_is_full_at_the_end_abandons_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    path = tmp_path / "mail.pst"
+    new = excise.pst.create(path)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        new.close()
+    assert not path.exists()
+
+
+def test_closing_twice_is_closing_once(tmp_path: Path) -> None:
+    path = tmp_path / "mail.pst"
+    new = excise.pst.create(path)
+    new.close()
+    new.close()
+    new.abandon()
+    assert excise.pst.check(path).findings == []
+    with pytest.raises(ValueError, match="is closed"):
         new.folder(("Inbox",))
 
 

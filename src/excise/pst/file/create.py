@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, BinaryIO, cast
@@ -25,7 +26,7 @@ class NewPst:
         self._stream = stream
         self._path = path
         self._store = StoreBuilder(stream, display_name)
-        self._closed = False
+        self._closed = self._abandoned = False
 
     def folder(self, path: Sequence[str], *, container_class: str | None = None) -> NewFolder:
         """The folder at ``path`` below the top of the mailbox, made with those above it where it is not there yet.
@@ -43,26 +44,33 @@ class NewPst:
         return NewFolder(self, self._store, builder)
 
     def close(self) -> None:
-        """Complete the file; a path's file is then on the disk. Nothing can be added afterwards."""
-        if self._closed:
+        """Complete the file; a path's file is then on the disk. Nothing can be added afterwards.
+
+        ValueError where the file was abandoned. After any error it is.
+        """
+        if self._closed and not self._abandoned:
             return
-        self._closed = True
+        self._check_open()
         try:
             self._store.close()
             self._stream.flush()
             if self._path is not None:
                 os.fsync(self._stream.fileno())
+                self._stream.close()
         except BaseException:
-            self._remove()
+            self.abandon()
             raise
-        if self._path is not None:
-            self._stream.close()
+        self._closed = True
 
     def abandon(self) -> None:
         """Stop here. A file that ``create`` made is removed; a file object of the caller's holds no PST file."""
-        if not self._closed:
-            self._closed = True
-            self._remove()
+        if self._closed:
+            return
+        self._closed = self._abandoned = True
+        if self._path is not None:
+            with suppress(OSError):  # what cannot be written any more is not wanted either
+                self._stream.close()
+            self._path.unlink(missing_ok=True)
 
     def __enter__(self) -> NewPst:
         return self
@@ -83,14 +91,9 @@ class NewPst:
             self.abandon()
             raise
 
-    def _remove(self) -> None:
-        if self._path is not None:
-            self._stream.close()
-            self._path.unlink(missing_ok=True)
-
     def _check_open(self) -> None:
         if self._closed:
-            raise ValueError("the new PST file is closed")
+            raise ValueError("the new PST file was abandoned" if self._abandoned else "the new PST file is closed")
 
 
 class NewFolder:
