@@ -295,7 +295,7 @@ def test_twenty_thousand_messages_in_one_folder(tmp_path: Path) -> None:
     assert len(readpst(path, tmp_path / "out")) == 20_000
 
 
-def test_more_messages_of_one_conversation_than_an_index_entry_holds() -> None:
+def test_more_messages_of_one_conversation_than_a_heap_item_can_list() -> None:
     stream = written(*(mail("Same") for _ in range(1000)))
     with excise.pst.open(stream) as pst:
         conversation = hashlib.md5("SAME".encode("utf-16-le")).digest()  # noqa: S324 - as Outlook does

@@ -10,14 +10,13 @@ from functools import reduce
 from itertools import groupby
 from struct import Struct
 
-from excise.pst.disk.heaps import CLIENT_ID_MAP, CLIENT_MESSAGE_INDEX, MAX_HEAP_ITEM
+from excise.pst.disk.heaps import CLIENT_ID_MAP, CLIENT_MESSAGE_INDEX
 from excise.pst.ltp.build_heap import Built, HeapBuilder
 from excise.pst.ndb.write_types import Sink
 
 _HID = Struct("<I")
 _ROOT = Struct("<III")
 _BUCKET = Struct("<II")
-_MOST = MAX_HEAP_ITEM // 4
 
 
 def index_key(conversation: bytes) -> int:
@@ -38,16 +37,16 @@ class MessageIndex:
     def build(self, sink: Sink, highest_nid: int) -> Built:
         """Write the index; ``highest_nid`` is that of any message of the file.
 
-        A key gets the 895 messages that one heap item can list: how Outlook goes on then is not known, and it and its
-        scanpst do not mind messages that are missing here.
+        A list of more than 895 messages is a subnode, as any large value of a heap: no file of Outlook's was seen that
+        has one.
         """
         heap = HeapBuilder(sink, CLIENT_MESSAGE_INDEX)
         root = heap.add(bytes(_ROOT.size))
         header = heap.add(bytes(8))
         records = []
         for key, entries in groupby(sorted(self._entries), lambda each: each >> 32):
-            nids = array("I", [each & 0xFFFFFFFF for each in entries][:_MOST])
-            records.append(_BUCKET.pack(key, heap.add(b"".join(each.to_bytes(4, "little") for each in nids))))
+            nids = b"".join((each & 0xFFFFFFFF).to_bytes(4, "little") for each in entries)
+            records.append(_BUCKET.pack(key, heap.value(nids)))
         heap.replace(header, heap.tree(4, 4, records).header.pack())
         heap.replace(root, _ROOT.pack(header, 1, highest_nid))
         return heap.finish(root)
