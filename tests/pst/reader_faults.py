@@ -127,7 +127,8 @@ def embedded_is_nameless(told: Told) -> Told:
 
 def classes_skipped(told: Told) -> Told:
     """readpst skips what is no mail, contact, appointment or journal entry, and says so by a number alone."""
-    return _each_message(told, lambda one: None if one.message_class in ("IPM.Post", "IPM.DistList") else one)
+    skipped = ("IPM.Post", "IPM.DistList", "IPM.Microsoft.ScheduleData.FreeBusy")
+    return _each_message(told, lambda one: None if one.message_class in skipped else one)
 
 
 def contact_has_no_subject(told: Told) -> Told:

@@ -17,7 +17,9 @@ from excise.pst.messaging import tags
 from excise.pst.messaging.message import Attachment, Message
 from excise.pst.messaging.names import NamedProperties, PropertyName
 from excise.pst.ndb.read import Node
+from pst import reader_faults as faults
 from pst.oracles import libpff_folders, readpst
+from pst.other_readers import facts, needs_other_readers, told_by_us
 
 SAMPLES = Path(os.environ.get("EXCISE_SAMPLES", "/nonexistent")) / "pst-samples"
 FILES = sorted(SAMPLES.glob("*.pst"))
@@ -193,3 +195,15 @@ def test_libpff_and_readpst_find_the_same_in_the_copy(path: Path, tmp_path: Path
     exported = readpst(target, tmp_path / "mine")
     assert exported == readpst(path, tmp_path / "theirs")
     assert bool(exported) == (path.name not in SKIPPED_BY_READPST)
+
+
+@needs_other_readers
+@pytest.mark.parametrize("reader", faults.FAULTS, ids=lambda reader: reader.__name__.removeprefix("told_by_"))
+@each_sample
+def test_another_reader_tells_of_the_copy_what_we_tell(path: Path, reader: faults.Reader, tmp_path: Path) -> None:
+    """But for its faults, which tests/pst/test_other_readers.py holds it to. Not all can be told a code page."""
+    target = tmp_path / "copy.pst"
+    with excise.pst.open(path, codec=CODECS.get(path.name, "cp1252")) as theirs:
+        copy(theirs, target, as_unicode=True)
+    expected, found = facts(faults.with_faults(told_by_us(target), reader)), facts(reader(target))
+    assert (expected - found, found - expected) == ({}, {})
