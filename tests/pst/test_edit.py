@@ -14,11 +14,14 @@ import pytest
 from excise.core.errors import DamagedInput, ExciseError, Refused, Unfinished
 from excise.core.locks import MailboxLocked
 from excise.pst.disk import crypt, ids, maps
+from excise.pst.disk.damage import Damaged
 from excise.pst.disk.formats import ANSI, UNICODE, UNICODE_4K
 from excise.pst.disk.header import CLIENT_OST, VALID_AMAP2, Header
+from excise.pst.disk.pages import PTYPE_BBT, BBTEntry, BTPage, PageTrailer, seal_page
 from excise.pst.ndb.edit import NO_TREE, NodeEditor, SubnodeEntry, edit_nodes
 from excise.pst.ndb.edit_recover import Recovery, recover
 from excise.pst.ndb.edit_storage import JOURNAL_SUFFIX
+from excise.pst.ndb.edit_survey import Survey
 from excise.pst.ndb.write import LEAF
 from pst.builder import mailbox
 from pst.edit_stage import (
@@ -334,6 +337,42 @@ def test_an_edit_that_is_given_up_leaves_the_file_as_it_was(tmp_path: Path) -> N
     assert os.listdir(tmp_path) == ["a.pst"]
 
 
+def test_the_survey_holds_the_block_tree_against_the_references() -> None:
+    data = bytearray(new_file())
+    root = open_bytes(data).header.root
+    page = data[root.ibBBT : root.ibBBT + maps.PAGE]
+    assert BTPage.unpack(UNICODE, page).cLevel == 1
+    leaf = int.from_bytes(page[16:24], "little")
+    entry = BBTEntry.unpack(UNICODE, data, leaf)
+    assert len(Survey(open_bytes(data), strict=True).references.counts) == len(open_bytes(data).blocks)
+    data[leaf : leaf + 24] = replace(entry, cRef=entry.cRef + 1).pack(UNICODE)
+    bid = PageTrailer.unpack(UNICODE, bytes(data[leaf : leaf + maps.PAGE])).bid
+    data[leaf : leaf + maps.PAGE] = seal_page(UNICODE, bytes(data[leaf : leaf + 496]), PTYPE_BBT, leaf, bid)
+    Survey(open_bytes(data))
+    with pytest.raises(Damaged, match="cRef"):
+        Survey(open_bytes(data), strict=True)
+    # In an edit the count is made anew.
+    assert contents(edited(bytes(data), lambda _: None)) == contents(new_file())
+
+
+def with_entries(change: Callable[[list[BBTEntry]], None]) -> bytes:
+    """A file with another first leaf of its BBT."""
+    data = bytearray(new_file())
+    leaf = int.from_bytes(data[open_bytes(data).header.root.ibBBT + 16 :][:8], "little")
+    page = bytes(data[leaf : leaf + maps.PAGE])
+    parsed = BTPage.unpack(UNICODE, page)
+    entries = [BBTEntry.unpack(UNICODE, parsed.rgentries, at * 24) for at in range(parsed.cEnt)]
+    change(entries)
+    body = BTPage.of(UNICODE, entries, 0, UNICODE.bbt_entry).pack(UNICODE)
+    bid = PageTrailer.unpack(UNICODE, page).bid
+    data[leaf : leaf + maps.PAGE] = seal_page(UNICODE, body, PTYPE_BBT, leaf, bid)
+    return bytes(data)
+
+
+def put(entries: list[BBTEntry], at: int, **fields: int) -> None:
+    entries[at] = replace(entries[at], **fields)
+
+
 # Refusals
 
 
@@ -374,6 +413,13 @@ def some_block() -> int:
         (lambda: mailbox(ANSI, version=14).build(), "ANSI"),
         (lambda: mailbox(UNICODE_4K, version=36).build(), "4-KB pages|an OST file"),
         (lambda: b"!BDN", "too few"),
+        (lambda: with_entries(lambda each: put(each, 1, ib=each[0].ib)), "damaged: .*place of its own"),
+        (lambda: with_entries(lambda each: put(each, 1, ib=each[0].ib + 16)), "damaged: .*(multiple|place)"),
+        (lambda: with_entries(lambda each: put(each, 1, ib=0x4400)), "damaged: .*place of its own"),
+        (lambda: with_entries(lambda each: put(each, 1, ib=1 << 60)), "damaged: .*inside the file"),
+        (lambda: with_entries(lambda each: put(each, 1, cb=0)), "damaged: .*cb"),
+        (lambda: with_entries(lambda each: put(each, 1, cb=9000)), "damaged: .*cb"),
+        (lambda: with_entries(lambda each: each.pop(0)), "damaged: .*a BBT entry"),
     ],
 )
 def test_what_cannot_be_changed_in_place_is_left_alone(make: Callable[[], bytes], reason: str, tmp_path: Path) -> None:
