@@ -119,6 +119,37 @@ class Edited:
 
         self.leaf(node, inside)
 
+    def rename(self, node: Node, prop_id: int, other: int) -> None:
+        """Give a property of the PC ``node`` the id ``other``, which should keep the order of the records."""
+        self.record(node, prop_id, put(0, other.to_bytes(2, "little")))
+
+    def cell(self, node: Node, row_id: int, prop_id: int, change: Change) -> None:
+        """Change the bytes of a cell in the table ``node``, whose rows are in its heap."""
+        table = TableContext(node)
+        at = dict(table.index)[row_id] * table.row_size
+        column = table.columns[prop_id]
+
+        def inside(part: bytearray) -> None:
+            cell = part[at + column.ibData : at + column.ibData + column.cbData]
+            change(cell)
+            part[at + column.ibData : at + column.ibData + column.cbData] = cell
+
+        self.item(node, table.info.hnidRows, inside)
+
+    def flip_cell(self, node: Node, row_id: int, prop_id: int) -> None:
+        """Flip the bit that says whether a row has a cell."""
+        table = TableContext(node)
+        byte, mask = table.bit(table.columns[prop_id])
+        at = dict(table.index)[row_id] * table.row_size + byte
+        self.item(node, table.info.hnidRows, lambda part: part.__setitem__(at, part[at] ^ mask))
+
+    def subnode(self, node: Node, nid: int, other: int) -> None:
+        """Give the subnode ``nid`` of ``node`` the NID ``other``, which should keep the order."""
+        fmt = node.ndb.format
+        entries = blocks.SLBlock.unpack(fmt, node.ndb.block(node.bid_sub, DamageLog())).rgentries
+        at = [each.nid & 0xFFFFFFFF for each in entries].index(nid) * fmt.sl_entry.size + fmt.subnode_header_size
+        self.block(node.bid_sub, put(at, other.to_bytes(4, "little")))
+
     def info(self, node: Node, change: Change) -> None:
         """Change the TCINFO of the table ``node``."""
         self.item(node, TableContext(node).heap.root, change)

@@ -76,7 +76,8 @@ class Report:
         """Record everything in ``log``, and count what it had no room for. Not for a log whose parent is recorded."""
         for damage in log.entries:
             self.add(grade, damage)
-        self.counts[grade] += log.dropped
+        if log.dropped:
+            self.counts[grade] += log.dropped
 
     def text(self) -> str:
         """The whole report for a person, worst findings first, how many are not listed, and what was not asked."""

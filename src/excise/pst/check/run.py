@@ -27,5 +27,6 @@ def check_pst(path_or_file: str | os.PathLike[str] | IO[bytes]) -> Report:
                 node = damage.place.replace("node", "table")
                 report.add(NOTE if node in searches and damage.field == "bSig" else ERROR, damage)
         # What the file's log had no room for is not known by its kind: damage until somebody has looked at it.
-        report.counts[ERROR] += pst.log.dropped
+        if pst.log.dropped:
+            report.counts[ERROR] += pst.log.dropped
         return report

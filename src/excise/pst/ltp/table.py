@@ -47,6 +47,10 @@ class Row(Properties):
         """See ``Properties``."""
         return (prop_id for prop_id in self._table.columns if self.type_of(prop_id) is not None)
 
+    def columns(self) -> Iterator[int]:
+        """The ids of the table's columns, whether this row has a cell there or not."""
+        return iter(self._table.columns)
+
     def type_of(self, prop_id: int) -> int | None:
         """See ``Properties``."""
         column = self._table.columns.get(prop_id)

@@ -134,11 +134,16 @@ class Message:
     def read_all(self) -> tuple[Damage, ...]:
         """Read every value, recipient, attachment and embedded message, and give what was found wrong.
 
-        Large values are read in pieces and not kept.
+        Large values are read in pieces and not kept. The blocks of a message that is embedded more than once are read
+        once at each depth, so that sharing them costs no time and a message within itself is still told.
         """
-        stack = [self]
+        stack, seen = [self], set()
         while stack:
             message = stack.pop()
+            blocks = (message.node.bid_data, message.node.bid_sub, message.depth)
+            if blocks in seen:
+                continue
+            seen.add(blocks)
             _drain(message.properties)
             for recipient in message.recipients:
                 for _ in recipient.properties.items():
