@@ -64,7 +64,11 @@ class FolderChecks:
 
     def _check_items(self, folder: Folder, items: Iterator[Message | FailedItem], table: TableContext | None) -> int:
         """Every item of a folder and the row that mirrors it; gives the number of unread ones."""
-        rows = {row.row_id: row for row in table.rows()} if table is not None else {}
+        try:
+            rows = {row.row_id: row for row in table.rows()} if table is not None else {}
+        except Damaged as error:
+            self._report.add(ERROR, error.damage)
+            rows = {}
         unread = 0
         for item in items:
             self._report.checked["messages"] += 1

@@ -96,10 +96,14 @@ def _keys(store: MessageStore, highest: int) -> Iterator[tuple[int, int]]:
         table = folder.contents
         if folder.is_search or table is None:
             continue
-        for nids, (column,) in table.scan([_CONVERSATION_ID]):
-            for nid, value in zip(nids, column, strict=True):
-                if nid <= highest and isinstance(value, bytes) and len(value) == 16:
-                    yield nid, message_index_key(value)
+        try:
+            for nids, (column,) in table.scan([_CONVERSATION_ID]):
+                for nid, value in zip(nids, column, strict=True):
+                    if nid <= highest and isinstance(value, bytes) and len(value) == 16:
+                        yield nid, message_index_key(value)
+        except Damaged as error:
+            # Nothing is asked of messages whose rows cannot be read; the damage itself is told.
+            store.ndb.log.add(error.damage)
 
 
 def _check_id_map(store: MessageStore, node: Node, report: Report) -> None:
