@@ -136,3 +136,41 @@ def test_an_index_of_subnodes_with_another_nid_than_the_first_below() -> None:
     assert len(index) == 2
     edited.block(node.bid_sub, put(8 + 16, (index[1].nid - 0x20).to_bytes(8, "little")))
     assert edited.new() == {("warning", "SIENTRY", "nid")}
+
+
+@real
+def test_a_block_tree_with_a_wrong_total() -> None:
+    edited = Edited("200_recipients.pst")
+    ndb = edited.node(0x21).ndb
+    bids = [entry.bid for entry in ndb.blocks.entries() if entry.bid & 2]
+    bid = next(each for each in bids if blocks.block_kind(ndb.block(each, DamageLog())) == (blocks.BTYPE_X, 1))
+    total = blocks.XBlock.unpack(UNICODE, ndb.block(bid, DamageLog())).lcbTotal
+    edited.block(bid, put(4, (total + 1).to_bytes(4, "little")))
+    assert ("error", "XBLOCK", "lcbTotal") in edited.new()
+
+
+@real
+def test_subnodes_out_of_order() -> None:
+    edited = Edited("sample1.pst")
+    node = edited.node(0x200024)
+    size, start = UNICODE.sl_entry.size, UNICODE.subnode_header_size
+
+    def swapped(raw: bytearray) -> None:
+        one, other = raw[start : start + size], raw[start + size : start + 2 * size]
+        raw[start : start + 2 * size] = other + one
+
+    edited.block(node.bid_sub, swapped)
+    assert edited.new() == {("error", "SLBLOCK", "nid")}
+
+
+@real
+@pytest.mark.parametrize("change", [1, -1])
+def test_a_count_of_references(change: int) -> None:
+    edited = Edited("sample1.pst")
+    ib = Header.unpack(bytes(edited.data)).root.ibBBT
+    page = pages.BTPage.unpack(UNICODE, bytes(edited.data[ib : ib + 512]))
+    if page.cLevel:
+        ib = pages.BTEntry.unpack(UNICODE, page.rgentries).ib
+    count = int.from_bytes(edited.data[ib + 18 : ib + 20], "little")
+    edited.page(ib, put(18, (count + change).to_bytes(2, "little")))
+    assert edited.new() == {("warning", "BBTENTRY", "cRef")}
