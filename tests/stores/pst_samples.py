@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from excise.model.item import Fetched
+from excise.pst.disk import pages
+from excise.pst.disk.crypt import crc
+from excise.pst.disk.formats import UNICODE
 from excise.store_api.conformance.base import everything
 from excise.store_api.protocols import Candidate, Tally, Unreadable
 from excise.stores.pst import STORE, PstMailbox
@@ -50,3 +53,17 @@ def fetched(path: Path) -> list[Fetched]:
     """Every item of the file, fetched."""
     with opened(path) as mailbox:
         return [mailbox.fetch(candidate.id) for candidate in scan(mailbox)[0]]
+
+
+def change_node(data: bytearray, nid: int, field: int, value: bytes) -> None:
+    """Put ``value`` at the offset ``field`` of the entry of ``nid`` in the tree of nodes; the page stays sound.
+
+    For Unicode files: 8 bytes each of nid, bidData and bidSub, then 4 of nidParent ([MS-PST] 2.2.2.7.7.4).
+    """
+    for page in range(0x4400, len(data), UNICODE.page_size):
+        if data[page + 496 : page + 498] == bytes([pages.PTYPE_NBT] * 2) and data[page + 491] == 0:
+            for at in range(page, page + data[page + 488] * 32, 32):
+                if int.from_bytes(data[at : at + 8], "little") == nid:
+                    data[at + field : at + field + len(value)] = value
+            sealed = crc(bytes(data[page : page + 496]))
+            data[page + 500 : page + 504] = sealed.to_bytes(4, "little")

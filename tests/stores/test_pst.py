@@ -34,6 +34,7 @@ from excise.stores.pst import INCOMPLETE, STORE, PstMailbox
 from excise.stores.pst_file import parse_names
 from excise.stores.pst_record import record_of_item, version_of_item
 from project.checkout import excise
+from stores.pst_libpff import versions
 from stores.pst_samples import DIRECTORY, FILES, every_sample, fetched, needs_samples, opened, scan
 
 #: The counts of the samples' own README: messages (libpff's, without associated items), attachments, embedded messages.
@@ -410,6 +411,14 @@ def test_the_record_gives_back_what_json_cannot_hold() -> None:
     assert base64.b64decode(entries["0x10050005"]["base64"]) == b"\xff" * 8
     assert entries["0x00170003"] == {"tag": "0x00170003", "value": 1}
     json.dumps(entries, allow_nan=False)
+
+
+@needs_samples
+@every_sample
+def test_s06_versions_are_those_of_the_first_release_which_read_with_libpff(path: Path) -> None:
+    with opened(path) as mailbox:
+        candidates, _, _ = scan(mailbox)
+        assert {candidate.id: candidate.version for candidate in candidates} == versions(path)
 
 
 def test_names_that_point_nowhere_are_left_out() -> None:

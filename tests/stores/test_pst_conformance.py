@@ -11,15 +11,14 @@ import pytest
 
 from excise.store_api.conformance import ReadingConformance
 from excise.stores.pst import STORE
-from stores.pst_samples import DIRECTORY, needs_samples
+from stores.pst_samples import DIRECTORY, change_node, needs_samples
 
 
 class _PstConformance(ReadingConformance):
     store = STORE
     content_is_original = False
     sample = ""
-    #: Bytes of an entry in a leaf of the node tree ([MS-PST] 2.2.2.7.7.4).
-    entry_size: int | None = 32
+    unicode = True
 
     @pytest.fixture(autouse=True)
     def _place(self, tmp_path: Path) -> None:
@@ -36,14 +35,10 @@ class _PstConformance(ReadingConformance):
         return {"file": self.path.read_bytes(), "status": (status.st_ino, status.st_size, status.st_mtime_ns)}
 
     def damage(self, locator: str, item_id: str) -> None:
-        if self.entry_size is None:
+        if not self.unicode:
             raise SkipTest("written for the Unicode format alone")
         data = bytearray(self.path.read_bytes())
-        for page in range(0x4400, len(data), 512):
-            leaf = data[page + 496 : page + 498] == b"\x81\x81" and data[page + 491] == 0
-            for at in range(page, page + data[page + 488] * self.entry_size if leaf else page, self.entry_size):
-                if int.from_bytes(data[at : at + 8], "little") == int(item_id, 16):
-                    data[at + 8 : at + 16] = (0xFFFFF0).to_bytes(8, "little")
+        change_node(data, int(item_id, 16), 8, (0xFFFFF0).to_bytes(8, "little"))
         self.path.write_bytes(data)
 
 
@@ -55,7 +50,7 @@ class TestPstOfOutlook(_PstConformance):
 @needs_samples
 class TestAnsiPst(_PstConformance):
     sample = "contacts97-2002.pst"
-    entry_size = None
+    unicode = False
 
 
 @needs_samples

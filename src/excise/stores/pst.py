@@ -1,7 +1,7 @@
-"""PST, OST and PAB files as a source to search and to copy from (``pst:PATH``; one mailbox a file), read with libpff.
+"""PST, OST and PAB files as a source to search and to copy from (``pst:PATH``; one mailbox a file).
 
-- An item's id is its node id in hex. Its version is taken over what is stable (``pst_record``). Which nodes are items,
-  and how folders are named, stands in ``pst_tree``; what libpff cannot reach, in ``pst_item``.
+- An item's id is its node id in hex. Its version is taken over what is stable (``pst_record``, ``pst_version``). Which
+  nodes are items, and how folders are named, stands in ``pst_tree``; what is damage in an item, in ``pst_item``.
 - ``fetch`` rebuilds the item as MIME and gives the record of all its properties. An item whose parts are not all there,
   by the store's own figures, is ``ItemDamaged``. What cannot be reached is left out, and one
   of ``Fetched.notes`` begins with ``incomplete:`` for each such part: such a copy is never the whole item.
@@ -19,7 +19,7 @@ from excise.core.errors import ExciseError
 from excise.core.text import shown
 from excise.criteria import Matcher
 from excise.mapi.item import MapiItem
-from excise.mapi.tags import NamedProperty, PidTagMessageSize
+from excise.mapi.tags import PidTagMessageSize
 from excise.mapi.to_mime import to_mime
 from excise.model.item import INCOMPLETE, Deposit, Disposal, Fetched, Placed, Removal, Target, Whereabouts
 from excise.model.message import MapiView, MessageView, Untestable
@@ -34,14 +34,17 @@ from excise.store_api.protocols import (
     Tally,
     Unreadable,
 )
-from excise.stores.pst_file import MAGIC, PstFile, Unreachable
-from excise.stores.pst_item import PstItem
-from excise.stores.pst_record import flags_of_item, record_of_item, version_of_item
+from excise.stores.pst_file import PstFile, Unreachable
+from excise.stores.pst_item import EVERY_TERM, PstItem
+from excise.stores.pst_record import flags_of_item, record_of_item
 from excise.stores.pst_tree import PstFolder, PstNode, PstTree
 
 KIND = "pst"
 NO_REMOVAL = "removing messages from PST files comes with a later release; search and copy work"
 NO_PUT = "putting messages into PST files comes with a later release; search and copy work"
+
+
+_MAGIC = b"!BDN"
 
 
 class PstView(MapiView):
@@ -57,7 +60,7 @@ class PstView(MapiView):
         found = super().untestable(term_kind)
         if term_kind == "recipient":
             _ = self._pst_item.recipients
-        reason = self._pst_item.damage.get(term_kind) or self._pst_item.out_of_reach.get(term_kind)
+        reason = self._pst_item.damage.get(term_kind) or self._pst_item.damage.get(EVERY_TERM)
         return (*found, Untestable(term_kind, reason)) if reason else found
 
 
@@ -73,7 +76,7 @@ class PstCandidate:
     @cached_property
     def version(self) -> str:
         """The fingerprint; recipients and attachments are read for it."""
-        return version_of_item(self._item)
+        return self._item.version
 
 
 class PstMailbox:
@@ -83,7 +86,7 @@ class PstMailbox:
         """Open the file at ``locator``; an ExciseError where that fails."""
         self._file = PstFile(Path(locator.removeprefix(f"{KIND}:")))
         self._locator = f"{KIND}:{self._file.path}"
-        self._found: dict[str, PstNode] | None = None
+        self._tree = PstTree(self._file)
 
     @property
     def info(self) -> MailboxInfo:
@@ -100,35 +103,37 @@ class PstMailbox:
     def folders(self) -> Iterator[Folder]:
         """Every folder with the number of its items; one path may stand for several nodes."""
         counts: Counter[str] = Counter()
-        for found in self._walk():
-            if isinstance(found, PstFolder):
-                counts[found.path] += 0
-            else:
-                counts[found.folder] += 1
+        for folder in self._tree:
+            counts[folder.path] += len(folder.nids)
         yield from (Folder(path, count) for path, count in counts.items())
 
     def find(self, matcher: Matcher, tally: Tally) -> Iterator[Candidate | Unreadable]:
         """Every item of the folders that the criteria admit; MailboxChanged at the end where the file changed."""
-        for found in self._walk():
-            if isinstance(found, PstFolder):
-                continue
-            if isinstance(found, Unreadable):
+        for where, reason in self._file.problems:
+            tally.advance(1, 0)
+            yield Unreadable(where, reason)
+        for folder in self._tree:
+            for problem in self._tree.problems(folder):
                 tally.advance(1, 0)
-                yield found
-                continue
-            if not matcher.criteria.admits_folder(found.folder):
-                tally.advance(1, 0)
-                continue
-            try:
-                item = self._item(found)
-            except Unreachable as error:
-                tally.advance(1, 0)
-                yield Unreadable(f"item {found.id}", str(error), found.folder, found.id)
-                continue
-            tally.advance(1, max(0, item.properties.integer(PidTagMessageSize) or 0))
-            yield PstCandidate(found, item)
+                yield problem
+            if matcher.criteria.admits_folder(folder.path):
+                yield from self._items(folder, tally)
+            else:
+                tally.advance(len(folder.nids), 0)
         tally.flush()
         self._file.check_unchanged()
+
+    def _items(self, folder: PstFolder, tally: Tally) -> Iterator[Candidate | Unreadable]:
+        for nid in folder.nids:
+            node = PstNode(nid, folder.path)
+            try:
+                item = PstItem(self._file, nid)
+            except Unreachable as error:
+                tally.advance(1, 0)
+                yield Unreadable(f"item {node.id}", str(error), node.folder, node.id)
+                continue
+            tally.advance(1, max(0, item.properties.integer(PidTagMessageSize) or 0))
+            yield PstCandidate(node, item)
 
     def fetch(self, item_id: str) -> Fetched:
         """One item, whole; ItemDamaged where the store's own figures do not agree with what was read."""
@@ -145,7 +150,7 @@ class PstMailbox:
         missing = [note for held in item.walk() for note in _missing(held, item)]
         return Fetched(
             id=node.id,
-            version=version_of_item(item),
+            version=item.version,
             content=rebuilt.data,
             folder=node.folder,
             flags=flags_of_item(item),
@@ -175,7 +180,7 @@ class PstMailbox:
             return Whereabouts.UNKNOWN
         if damage:
             return Whereabouts.UNKNOWN
-        return Whereabouts.HERE if version_of_item(item) == target.version else Whereabouts.CHANGED
+        return Whereabouts.HERE if item.version == target.version else Whereabouts.CHANGED
 
     def recover(self) -> Sequence[str]:
         """Nothing is ever half done here."""
@@ -190,13 +195,13 @@ class PstMailbox:
         """How many readable items of each version there are, by folder; every item is read whole for it."""
         wanted = frozenset(versions)
         counts: Counter[tuple[str, str]] = Counter()
-        for node in self._nodes().values():
+        for node in self._nodes.values():
             try:
-                item = self._item(node)
+                item = PstItem(self._file, node.nid)
             except Unreachable:
                 # An item that cannot be read has no version; find reports it.
                 continue
-            version = version_of_item(item)
+            version = item.version
             if version in wanted and not item.damage:
                 counts[node.folder, version] += 1
         return counts
@@ -208,37 +213,20 @@ class PstMailbox:
 
     def close(self) -> None:
         """Let go of the file."""
-        self._found = None
         self._file.close()
 
     @cached_property
-    def _names(self) -> dict[int, NamedProperty]:
-        return self._file.names()
-
-    def _walk(self) -> Iterator[PstFolder | PstNode | Unreadable]:
-        """Every folder and item; what was met is remembered, so that ``fetch`` finds it at once."""
-        nodes: dict[str, PstNode] = {}
-        for found in PstTree(self._file):
-            if isinstance(found, PstNode):
-                nodes[found.id] = found.forget()
-            yield found
-        self._found = nodes
-
     def _nodes(self) -> dict[str, PstNode]:
-        if self._found is None:
-            for _ in self._walk():
-                pass
-        return self._found or {}
-
-    def _item(self, node: PstNode) -> PstItem:
-        return PstItem(self._file, node.node if node.node is not None else node.again(), self._names)
+        """Every item by its id."""
+        nodes = (PstNode(nid, folder.path) for folder in self._tree for nid in folder.nids)
+        return {node.id: node for node in nodes}
 
     def _at(self, item_id: str) -> tuple[PstNode, PstItem]:
-        node = self._nodes().get(item_id)
+        node = self._nodes.get(item_id)
         if node is None:
             raise ItemNotFound(f"{self._file.path}: there is no item {shown(item_id, 80)!r}", hint="Search again.")
         try:
-            return node, self._item(node)
+            return node, PstItem(self._file, node.nid)
         except Unreachable as error:
             raise ItemDamaged(f"{self._file.path}: item {item_id} cannot be read: {error}") from error
 
@@ -254,7 +242,7 @@ class PstStore:
     def claims(self, path: Path, head: bytes) -> bool:
         """True for a file that begins with ``!BDN``."""
         del path
-        return head[:4] == MAGIC
+        return head[:4] == _MAGIC
 
     def mailboxes(self, locator: str) -> Iterator[MailboxInfo | NotSearched]:
         """The one mailbox of the file."""

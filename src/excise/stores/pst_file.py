@@ -1,86 +1,82 @@
-"""One PST, OST or PAB file opened for reading with libpff, and with Excise's own reader where that is asked for.
+"""One PST, OST or PAB file opened for reading with ``excise.pst``.
 
-Invariants: the file is opened by descriptors that follow no link, one for each reader, both of the same file; every
-error of libpff becomes ``Unreachable`` with libpff's own reason, or an ``ExciseError``, at this edge.
-
-libpff checks the header's checksums only: a block whose content changed and whose structure did not is not noticed.
+Invariants: the file is opened by one descriptor that follows no link; what cannot be read is ``Unreachable`` with the
+reader's reason, or an ``ExciseError``, at this edge.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from excise.core.errors import DamagedInput, SourceUnavailable
+from excise.core.errors import DamagedInput, ExciseError
 from excise.core.files import file_identity, open_nofollow, os_error
 from excise.core.text import shown
 from excise.mapi.tags import PS_MAPI, PS_PUBLIC_STRINGS, NamedProperty
+from excise.pst import Damaged
+from excise.pst import PstFile as Reader
+from excise.pst.disk.damage import DamageLog
+from excise.pst.disk.formats import ANSI, UNICODE_4K
+from excise.pst.disk.header import CLIENT_OST, CLIENT_PAB, CLIENT_PST, MAGIC
+from excise.pst.disk.ids import NID_MESSAGE_STORE, NID_NAME_TO_ID_MAP
+from excise.pst.ltp.properties import PropertyContext
 from excise.store_api.errors import MailboxChanged
 
-if TYPE_CHECKING:
-    import excise.pst
-
-MAGIC = b"!BDN"
-_CLIENTS = {b"SM": "PST", b"SO": "OST", b"AB": "PAB"}
-_ENCRYPTION = {0: "none", 1: "permute", 2: "cyclic"}
+_CLIENTS = {CLIENT_PST: "PST", CLIENT_OST: "OST", CLIENT_PAB: "PAB"}
+_ENCODINGS = {0: "none", 1: "permute", 2: "cyclic"}
 _RECORD_KEY, _IPM_SUBTREE, _PST_PASSWORD = 0x0FF9, 0x35E0, 0x67FF
 _GUID_STREAM, _ENTRY_STREAM, _STRING_STREAM = 2, 3, 4
 #: PtypObject: the value names a node.
 OBJECT = 0x000D
 _USUAL_SUBTREE = 0x8022
-_FIRST_UNICODE = 20
 _NO_SET = UUID(int=0)
+#: How strings are decoded where neither the item nor the file names a code page; the store decodes most by itself.
+_CODEC = "cp1252"
 
 
 class Unreachable(Exception):
-    """libpff could not reach something; the text is its reason."""
+    """Something in the file could not be read; the text is the reason."""
 
 
 @contextmanager
-def libpff() -> Iterator[None]:
-    """Turn what libpff raises inside the block into ``Unreachable``."""
+def reading() -> Iterator[None]:
+    """Turn what the reader raises inside the block into ``Unreachable``."""
     try:
         yield
-    except (OSError, MemoryError, ValueError, OverflowError, SystemError) as error:
-        chain = [part for part in str(error).split(". ") if part]
-        text = chain[1] if len(chain) > 1 else (chain or [type(error).__name__])[0]
-        raise Unreachable(f"libpff: {shown(text, 300)}") from error
+    except (Damaged, ExciseError, OSError) as error:
+        raise Unreachable(shown(str(error), 300)) from error
 
 
-def entries(owner: Any, index: int, skip: int | None = None) -> Iterator[tuple[int, bytes]]:
-    """Tag and raw value of each property in one record set; the value of the id ``skip`` is left out (objects stay)."""
-    with libpff():
-        records = owner.get_record_set(index)
-        if records is None:
-            raise ValueError("the properties are missing")
-        for number in range(records.number_of_entries):
-            entry = records.get_entry(number)
-            property_id, kind = entry.entry_type, entry.value_type
-            if property_id is None or kind is None:
-                raise ValueError(f"property {number + 1} has no id or no type")
-            skipped = property_id == skip and kind != OBJECT
-            yield (property_id << 16 | kind, b"" if skipped else entry.get_data() or b"")
+class _Source:
+    """The file by its descriptor, which stays the opener's."""
 
+    def __init__(self, fd: int, path: Path, size: int) -> None:
+        self._fd, self.name, self.size = fd, str(path), size
 
-def record_values(owner: Any, index: int = 0) -> dict[int, bytes]:
-    """The values of one record set of ``owner`` by property id; Unreachable where libpff fails."""
-    return {tag >> 16: raw for tag, raw in entries(owner, index)}
+    def read(self, offset: int, length: int) -> bytes:
+        """At most ``length`` bytes from ``offset``."""
+        data = os.pread(self._fd, length, offset)
+        while len(data) < length and (more := os.pread(self._fd, length - len(data), offset + len(data))):
+            data += more
+        return data
+
+    def close(self) -> None:
+        """Nothing: the descriptor is the opener's."""
 
 
 class PstFile:
-    """An open file. ``handle`` is the ``pypff.file``; ``values`` are the message store's properties by id, raw."""
+    """An open file. ``reader`` is it as ``excise.pst`` reads it, ``status`` its status as it was opened."""
 
     def __init__(self, path: Path) -> None:
         """Open the file at ``path``, which is resolved once; DamagedInput or SourceUnavailable where that fails."""
-        self._more = ExitStack()
+        self._fd = -1
         try:
             self.path = path.resolve(strict=True)
-            self._stream = os.fdopen(open_nofollow(self.path), "rb", buffering=0)
+            self._fd = open_nofollow(self.path)
         except (OSError, RuntimeError, ValueError) as error:
             problem = error if isinstance(error, OSError) else OSError(0, str(error))
             raise os_error(problem, shown(str(path)), "opening the PST file") from error
@@ -91,71 +87,61 @@ class PstFile:
             raise
 
     def _open(self) -> None:
-        import pypff
-
-        self.status = os.fstat(self._stream.fileno())
-        self._head = os.pread(self._stream.fileno(), 16, 0)
-        if self._head[:4] != MAGIC:
-            raise DamagedInput(f"{self.path}: expected a PST file (it begins with '!BDN'), found something else")
-        handle = pypff.file()
+        self.status = os.fstat(self._fd)
+        source = _Source(self._fd, self.path, self.status.st_size)
         try:
-            with libpff():
-                handle.open_file_object(self._stream)
-                self.handle = handle
-                self.root = self.handle.get_root_folder()
-                store = self.handle.get_message_store()
-            self._encryption = self.handle.encryption_type
-            self.values: Mapping[int, bytes] = record_values(store) if store is not None else {}
-        except Unreachable as error:
+            magic = source.read(0, len(MAGIC))
+            if magic == MAGIC:
+                self._read_store(source)
+        except OSError as error:
+            raise os_error(error, self.path, "reading the PST file") from error
+        except Damaged as error:
             raise self._damaged(str(error)) from error
-        if self.root is None:
-            raise self._damaged("there is no root folder")
-        if self._encryption not in _ENCRYPTION:
-            raise DamagedInput(
-                f"{self.path}: encrypted in a way that only Windows can undo (method {self._encryption:#x})",
-                hint="Open it in Outlook on the machine that protects it, and export it from there.",
-            )
+        except DamagedInput as error:
+            raise self._damaged(error.message.removeprefix(f"{self.path}: "), error.hint) from error
+        if magic != MAGIC:
+            raise DamagedInput(f"{self.path}: expected a PST file (it begins with '!BDN'), found something else")
 
-    def _damaged(self, reason: str) -> DamagedInput:
+    def _read_store(self, source: _Source) -> None:
+        self.reader = Reader(source, _CODEC)
+        self._store_log = DamageLog()
+        node = self.reader.ndb.node(NID_MESSAGE_STORE, self._store_log)
+        self._store = None if node is None else PropertyContext(node)
+        #: PidTagRecordKey of the message store in hex, empty where the file has none.
+        self.record_key = self._value(_RECORD_KEY).hex()
+        #: The NID of the IPM subtree: the last four bytes of its EntryID ([MS-PST] 2.4.3.2), else the usual one.
+        entry_id = self._value(_IPM_SUBTREE)
+        self.subtree_nid = int.from_bytes(entry_id[20:24], "little") if len(entry_id) == 24 else _USUAL_SUBTREE
+
+    def _damaged(self, reason: str, hint: str | None = None) -> DamagedInput:
         return DamagedInput(
             f"{self.path}: the PST file cannot be opened: {reason}",
-            hint="Let Outlook's Inbox Repair Tool (SCANPST) mend a copy, and search that.",
+            hint=hint or "Let Outlook's Inbox Repair Tool (SCANPST) mend a copy, and search that.",
         )
 
-    @cached_property
-    def reader(self) -> excise.pst.PstFile:
-        """The same file through Excise's own reader; an ExciseError where it cannot be opened."""
-        import excise.pst
-
-        try:
-            stream = self._more.enter_context(os.fdopen(open_nofollow(self.path), "rb", buffering=0))
-        except OSError as error:
-            raise os_error(error, self.path, "opening the PST file again") from error
-        now = os.fstat(stream.fileno())
-        if (now.st_dev, now.st_ino) != (self.status.st_dev, self.status.st_ino):
-            raise self._changed()
-        return excise.pst.open(stream)
-
-    @property
-    def record_key(self) -> str:
-        """PidTagRecordKey of the message store in hex, empty where the file has none."""
-        return self.values.get(_RECORD_KEY, b"").hex()
-
-    @property
-    def subtree_nid(self) -> int:
-        """The node id of the IPM subtree: the last four bytes of its EntryID ([MS-PST] 2.4.3.2), else the usual one."""
-        entry_id = self.values.get(_IPM_SUBTREE, b"")
-        return int.from_bytes(entry_id[20:24], "little") if len(entry_id) == 24 else _USUAL_SUBTREE
+    def _value(self, prop_id: int) -> bytes:
+        """The raw value of a property of the message store, empty where it has none. Damaged where it is unreadable."""
+        return b"" if self._store is None else self._store.raw(prop_id)
 
     @property
     def is_ansi(self) -> bool:
         """True for the format of Outlook 97 to 2002, whose strings are in a code page that the file does not name."""
-        return int.from_bytes(self._head[10:12], "little") < _FIRST_UNICODE
+        return self.reader.ndb.format is ANSI
 
     @property
     def is_ost(self) -> bool:
         """True for an OST: the local copy of a server's mailbox."""
-        return self._head[8:10] == b"SO"
+        return self.reader.is_ost
+
+    @property
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """What is wrong with what the whole file rests on: (what it is, the reason).
+
+        Where the tree of nodes is damaged, nodes may be missing of which nothing else tells.
+        """
+        yield from (("the tree of nodes", one.text()) for one in self.reader.damage if one.structure.startswith("NBT "))
+        yield from (("the message store", one.text()) for one in self._store_log.entries)
+        yield from (("the names of properties", reason) for reason in self._name_map[1])
 
     def identity(self) -> str:
         """What makes it the same mailbox (S30): record key, and device and inode of the file at the path now."""
@@ -167,61 +153,58 @@ class PstFile:
 
     def details(self) -> dict[str, str]:
         """What is worth knowing of the file, for people."""
-        version = int.from_bytes(self._head[10:12], "little")
+        header, kind = self.reader.header, self.reader.ndb.format
         found = {
-            "format": _CLIENTS.get(self._head[8:10], "unknown"),
-            "version": "ANSI" if self.is_ansi else "Unicode, pages of 4 KiB" if version > 35 else "Unicode",
-            "encoding": _ENCRYPTION[self._encryption],
+            "format": _CLIENTS.get(header.wMagicClient, "unknown"),
+            "version": "ANSI" if kind is ANSI else "Unicode, pages of 4 KiB" if kind is UNICODE_4K else "Unicode",
+            "encoding": _ENCODINGS[header.bCryptMethod],
         }
-        if any(self.values.get(_PST_PASSWORD, b"")):
-            found["password mark"] = "set; it does not encrypt anything and is not asked for"
+        with reading():
+            if any(self._value(_PST_PASSWORD)):
+                found["password mark"] = "set; it does not encrypt anything and is not asked for"
         if not self.record_key:
             found["record key"] = "none; the file is told by device and inode alone"
         return found
 
+    @property
     def names(self) -> dict[int, NamedProperty]:
-        """The named properties of this file by property id ([MS-PST] 2.4.7); empty where the map cannot be read.
+        """The named properties of this file by property id ([MS-PST] 2.4.7); empty where there is no map to read."""
+        return self._name_map[0]
 
-        libpff knows which properties have a name and gives Python no way to ask for it, so its streams are read here.
-        """
+    @cached_property
+    def _name_map(self) -> tuple[dict[int, NamedProperty], list[str]]:
+        """The names, and what is wrong with them."""
+        log = DamageLog()
         try:
-            with libpff():
-                node = self.handle.get_name_to_id_map()
-            streams = record_values(node) if node is not None else {}
-        except Unreachable:
-            return {}
-        return parse_names(*(streams.get(key, b"") for key in (_GUID_STREAM, _ENTRY_STREAM, _STRING_STREAM)))
+            with reading():
+                node = self.reader.ndb.node(NID_NAME_TO_ID_MAP, log)
+                if node is None:
+                    return {}, []
+                streams = map(PropertyContext(node).raw, (_GUID_STREAM, _ENTRY_STREAM, _STRING_STREAM))
+                names = parse_names(*streams)
+        except Unreachable as error:
+            return {}, [str(error)]
+        return names, [one.text() for one in log.entries]
 
     def check_unchanged(self) -> None:
         """MailboxChanged where the file is not what was opened: replaced, written to, or cut."""
-        now = os.fstat(self._stream.fileno())
+        now = os.fstat(self._fd)
         same = (now.st_size, now.st_mtime_ns) == (self.status.st_size, self.status.st_mtime_ns)
         try:
             there = self.path.stat(follow_symlinks=False)
         except OSError as error:
             raise os_error(error, self.path, "looking at the PST file again") from error
         if not same or (there.st_dev, there.st_ino) != (now.st_dev, now.st_ino):
-            raise self._changed()
-
-    def _changed(self) -> MailboxChanged:
-        return MailboxChanged(
-            f"{self.path}: the file changed while it was read",
-            hint="Close Outlook, or make a copy of the file, and run the command again.",
-        )
+            raise MailboxChanged(
+                f"{self.path}: the file changed while it was read",
+                hint="Close Outlook, or make a copy of the file, and run the command again.",
+            )
 
     def close(self) -> None:
         """Let go of the file; twice is no error."""
-        self._more.close()
-        handle, self.handle = getattr(self, "handle", None), None
-        if handle is not None:
-            try:
-                with libpff():
-                    handle.close()
-            except Unreachable as error:
-                raise SourceUnavailable(f"{self.path}: closing the PST file failed: {error}") from error
-            finally:
-                self._stream.close()
-        self._stream.close()
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
 
 
 def parse_names(guids: bytes, entries: bytes, strings: bytes) -> dict[int, NamedProperty]:

@@ -67,10 +67,19 @@ _UNSTABLE_LIDS = frozenset({0x8502, 0x8503, 0x8530, 0x8560, 0x8580, 0x85A0, 0x85
 
 def version_of_item(item: MapiItem) -> str:
     """SHA-256 over what is stable in ``item``: properties, recipients, attachments with their content."""
+    return fingerprint(item.properties, item.recipients, item.attachments)
+
+
+def fingerprint(
+    properties: Iterable[RawProperty],
+    recipients: Iterable[Iterable[RawProperty]],
+    attachments: Iterable[MapiAttachment],
+) -> str:
+    """SHA-256 over what is stable in an item of these properties, recipients and attachments."""
     stable = {
-        "properties": _stable(item.properties),
-        "recipients": sorted(_stable(row) for row in item.recipients),
-        "attachments": [[_stable(a.properties), _content_mark(a)] for a in item.attachments],
+        "properties": _stable(properties),
+        "recipients": sorted(map(_stable, recipients)),
+        "attachments": [[_stable(a.properties), _content_mark(a)] for a in attachments],
     }
     return json_sha256(stable)
 
@@ -79,8 +88,8 @@ def _content_mark(attachment: MapiAttachment) -> str:
     return "" if attachment.data is None else sha256_hex(attachment.data)
 
 
-def _stable(bag: PropertyBag) -> list[list[str]]:
-    return sorted([_key(entry), sha256_hex(entry.raw)] for entry in bag if not _is_unstable(entry))
+def _stable(entries: Iterable[RawProperty]) -> list[list[str]]:
+    return sorted([_key(entry), sha256_hex(entry.raw)] for entry in entries if not _is_unstable(entry))
 
 
 def _is_unstable(entry: RawProperty) -> bool:

@@ -7,261 +7,168 @@ that is there is passed over in silence:
   the IPM subtree ("Top of Outlook data file") has its path from there, as Outlook shows it; items in the subtree itself
   have the empty path. Folders outside it (search folders, views, free/busy data) begin with ``(root)``.
 - Associated items (FAI: views, rules, conversation actions) are searched like any other, and are doubtful to remove.
-- Orphans (nodes whose parent is gone) are searched under ``(orphans)``.
-- A row of a contents table whose item is not there, and a node that libpff cannot open, are ``Unreadable``.
+- Orphans (nodes whose parent is no folder below the root) are searched under ``(orphans)``.
+- A folder whose name or contents table cannot be read, and a row of a contents table whose item is not in the folder,
+  are ``Unreadable``.
 
-What is deleted and only lies in unused space is not searched: libpff's recovery has no call in Python.
+What is deleted and only lies in unused space is not searched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import islice
 
+from excise.core.text import shown
 from excise.mapi.properties import DEFAULT_CODE_PAGE, PropertyBag, decode_string8
-from excise.mapi.tags import PidTagInternetCodepage, PidTagMessageCodepage
+from excise.mapi.tags import PidTagInternetCodepage, PidTagMessageCodepage, PropertyType
+from excise.pst.disk.ids import NID_TYPE_ASSOC_MESSAGE, NID_TYPE_CONTENTS_TABLE, nid_type, sibling_nid
+from excise.pst.messaging import tags
+from excise.pst.messaging.folder import Folder
 from excise.store_api.protocols import Unreadable
-from excise.stores.pst_file import PstFile, Unreachable, entries, libpff, record_values
+from excise.stores.pst_file import PstFile, Unreachable, reading
 
 ROOT, ORPHANS = "(root)", "(orphans)"
-_FOLDER_TYPES, _ITEM_TYPES, _SEARCH_FOLDER, _ASSOCIATED = (2, 3), (4, 8), 3, 8
-_CONTENT_COUNT, _DISPLAY_NAME = 0x3602, 0x3001
-_DEPTH = 256
 _ASKED_FOR_CODE_PAGE = 1000
+_ASKED_IN_A_FOLDER = 100
 
 
 @dataclass(frozen=True, slots=True)
 class PstFolder:
-    """A folder: its node id and path; ``node`` is libpff's object."""
+    """A folder: its path, and the NIDs of its items, messages and associated items together, ascending.
 
-    nid: int
+    ``folder`` is None for the orphans.
+    """
+
     path: str
-    node: Any
-    depth: int = 0
+    nids: tuple[int, ...]
+    folder: Folder | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PstNode:
-    """An item that can be opened: its id, its folder's path, libpff's object, and how to get that again."""
+    """An item: its NID, and its folder's path."""
 
-    id: str
     nid: int
     folder: str
-    node: Any
-    parent: Any
-    position: int
+
+    @property
+    def id(self) -> str:
+        """The item's id."""
+        return f"{self.nid:#x}"
 
     @property
     def associated(self) -> bool:
         """True for an associated (hidden) item."""
-        return self.nid & 31 == _ASSOCIATED
-
-    def forget(self) -> PstNode:
-        """The same without libpff's object, which holds the item's values in memory."""
-        return replace(self, node=None)
-
-    def again(self) -> Any:
-        """libpff's object, opened anew."""
-        with libpff():
-            return _open(self.parent, self.position)
+        return nid_type(self.nid) == NID_TYPE_ASSOC_MESSAGE
 
 
 class PstTree:
-    """A walk over a file: ``for found in PstTree(file): …``, folders before what is in them."""
+    """A walk over a file: ``for folder in PstTree(file): …``, and what of it cannot be read."""
 
     def __init__(self, file: PstFile) -> None:
         self._file = file
-        self._seen: set[int] = set()
-        self._lost = False
+        self._store = file.reader.store
 
-    def __iter__(self) -> Iterator[PstFolder | PstNode | Unreadable]:
-        self._seen.clear()
-        self._lost = False
-        nid = self._nid_of(self._file.root)
-        root = PstFolder(nid, "" if nid == self._file.subtree_nid else ROOT, self._file.root)
-        yield from self._folders(root)
-        yield from self._orphans()
-        if self._lost:
-            yield from self._parentless()
+    def __iter__(self) -> Iterator[PstFolder]:
+        paths: dict[int, str] = {}
+        for folder in self._below_root():
+            path = paths[folder.nid] = self._path(folder, paths)
+            yield PstFolder(path, self._own(folder.nid), folder)
+        orphans = self._orphans(paths.keys())
+        if orphans:
+            yield PstFolder(ORPHANS, orphans)
 
-    def _folders(self, first: PstFolder) -> Iterator[PstFolder | PstNode | Unreadable]:
-        stack = [first]
+    def problems(self, found: PstFolder) -> Iterator[Unreadable]:
+        """What of the folder itself cannot be read, and what its contents table lists that is not in it."""
+        if found.folder is not None:
+            yield from self._unnamed(found.folder, found.path)
+            yield from self._rows_without_items(found.folder, found.path)
+
+    def _below_root(self) -> Iterator[Folder]:
+        stack = [self._store.root]
         while stack:
             folder = stack.pop()
             yield folder
-            inner: list[PstFolder] = []
-            for found in self._children(folder):
-                if isinstance(found, PstFolder):
-                    inner.append(found)
-                else:
-                    yield found
-            stack.extend(reversed(inner))
+            stack += reversed(folder.children)
 
-    def _children(self, folder: PstFolder) -> Iterator[PstFolder | PstNode | Unreadable]:
-        """The folders and items in ``folder``, then what its contents table has and the node tree has not."""
-        try:
-            with libpff():
-                count = folder.node.number_of_sub_items
-        except Unreachable as error:
-            yield Unreadable(f"the folder {folder.path!r}", str(error), folder.path)
-            return
-        items = 0
-        for position in range(count):
-            found = self._child(folder, position)
-            items += isinstance(found, Unreadable) or (isinstance(found, PstNode) and not found.associated)
-            if found is not None:
-                yield found
-        if folder.nid & 31 != _SEARCH_FOLDER:
-            yield from self._missing(folder, items)
+    def _own(self, nid: int) -> tuple[int, ...]:
+        return tuple(sorted((*self._store.messages_of.get(nid, ()), *self._store.associated_of.get(nid, ()))))
 
-    def _child(self, folder: PstFolder, position: int) -> PstFolder | PstNode | Unreadable | None:
-        try:
-            with libpff():
-                node = _open(folder.node, position)
-                nid = node.identifier
-        except Unreachable as error:
-            return Unreadable(f"entry {position + 1} of the folder {folder.path!r}", str(error), folder.path)
-        return self._place(node, nid, folder, position)
+    def _orphans(self, folders: Iterable[int]) -> tuple[int, ...]:
+        parents = {*self._store.messages_of, *self._store.associated_of}.difference(folders)
+        return tuple(nid for parent in sorted(parents) for nid in self._own(parent))
 
-    def _place(self, node: Any, nid: int, folder: PstFolder, position: int) -> PstFolder | PstNode | Unreadable | None:
-        if nid & 31 not in (*_FOLDER_TYPES, *_ITEM_TYPES):
-            return None
-        if nid in self._seen:
-            return Unreadable(f"node {nid:#x}", "two nodes of the file have this number", folder.path, f"{nid:#x}")
-        self._seen.add(nid)
-        if nid & 31 in _ITEM_TYPES:
-            return PstNode(f"{nid:#x}", nid, folder.path, node, folder.node, position)
-        if folder.depth >= _DEPTH:
-            return Unreadable(f"node {nid:#x}", f"folders are nested deeper than {_DEPTH} levels", folder.path)
-        try:
-            return PstFolder(nid, self._path(folder.path, node, nid), node, folder.depth + 1)
-        except Unreachable as error:
-            return Unreadable(f"the folder {nid:#x} in {folder.path!r}", str(error), folder.path, f"{nid:#x}")
+    def _unnamed(self, folder: Folder, path: str) -> Iterator[Unreadable]:
+        if folder.properties is None or self._raw_name(folder) is None:
+            reason = folder.log.entries[0].text() if folder.log else "its name cannot be read"
+            yield Unreadable(f"the folder {shown(path)!r}", reason, path, f"{folder.nid:#x}")
 
-    def _path(self, parent: str, node: Any, nid: int) -> str:
-        if nid == self._file.subtree_nid:
+    def _path(self, folder: Folder, paths: dict[int, str]) -> str:
+        if folder.nid == self._file.subtree_nid:
             return ""
-        name = self._name(node).replace("/", "%2F") or f"({nid:#x})"
+        if folder.parent is None:
+            return ROOT
+        parent = paths[folder.parent.nid]
+        name = self._name(folder).replace("/", "%2F") or f"({folder.nid:#x})"
         return f"{parent}/{name}" if parent else name
 
-    def _name(self, node: Any) -> str:
-        with libpff():
-            name = node.name if hasattr(node, "get_name") else None
-        if name and self._file.is_ansi and not name.isascii():
-            raw = record_values(node).get(_DISPLAY_NAME, b"")
+    def _raw_name(self, folder: Folder) -> bytes | None:
+        """The name as it is stored, empty where there is none; None where it cannot be read."""
+        try:
+            with reading():
+                return b"" if folder.properties is None else folder.properties.raw(tags.DISPLAY_NAME)
+        except Unreachable:
+            return None
+
+    def _name(self, folder: Folder) -> str:
+        raw, properties = self._raw_name(folder), folder.properties
+        if not raw or properties is None:
+            return ""
+        if properties.type_of(tags.DISPLAY_NAME) == PropertyType.String8 and not raw.isascii():
             with suppress(ValueError):
                 return decode_string8(raw, self._code_page)
-        return name or ""
+        return properties.text(tags.DISPLAY_NAME) or ""
 
     @cached_property
     def _code_page(self) -> int:
         """The code page of an ANSI file's folder names: that of the first item which names one, if it comes early."""
-        stack, asked = [self._file.root], 0
-        while stack and asked < _ASKED_FOR_CODE_PAGE:
-            parent = stack.pop()
-            try:
-                with libpff():
-                    nodes = [parent.get_sub_item(position) for position in range(min(parent.number_of_sub_items, 100))]
-            except Unreachable:
-                continue
-            for node in nodes:
-                asked += 1
-                try:
-                    bag = PropertyBag.from_raw(entries(node, 0))
-                except Unreachable:
-                    continue
-                if PidTagMessageCodepage in bag or PidTagInternetCodepage in bag:
-                    return bag.code_page
-            stack += reversed(nodes)
+        items = (nid for folder in self._below_root() for nid in self._own(folder.nid)[:_ASKED_IN_A_FOLDER])
+        for nid in islice(items, _ASKED_FOR_CODE_PAGE):
+            bag = self._code_pages_of(nid)
+            if PidTagMessageCodepage in bag or PidTagInternetCodepage in bag:
+                return bag.code_page
         return DEFAULT_CODE_PAGE
 
-    def _missing(self, folder: PstFolder, items: int) -> Iterator[Unreadable]:
-        """Rows of the contents table without an item; the table is read only where the folder's own count is higher."""
-        where = f"of the contents table of the folder {folder.path!r}"
+    def _code_pages_of(self, nid: int) -> PropertyBag:
         try:
-            declared = int.from_bytes(record_values(folder.node).get(_CONTENT_COUNT, b""), "little")
-            if declared <= items or not hasattr(folder.node, "get_number_of_sub_messages"):
-                return
-            with libpff():
-                rows = folder.node.number_of_sub_messages
-        except Unreachable as error:
-            yield Unreadable(f"the rows {where}", str(error), folder.path)
-            return
-        for row in range(rows):
-            try:
-                with libpff():
-                    folder.node.get_sub_message(row)
-            except Unreachable as error:
-                self._lost = True
-                yield Unreadable(f"row {row + 1} {where}", str(error), folder.path)
-
-    def _orphans(self) -> Iterator[PstNode | Unreadable]:
-        try:
-            with libpff():
-                count = self._file.handle.number_of_orphan_items
-        except Unreachable as error:
-            yield Unreadable("the orphaned items", str(error), ORPHANS)
-            return
-        home = PstFolder(0, ORPHANS, _Orphans(self._file.handle))
-        for position in range(count):
-            try:
-                with libpff():
-                    node = _open(home.node, position)
-                    nid = node.identifier
-            except Unreachable as error:
-                yield Unreadable(f"orphan {position + 1}", str(error), ORPHANS)
-                continue
-            # An orphaned folder is passed over: each item in it is an orphan of its own.
-            found = self._place(node, nid, home, position) if nid & 31 in _ITEM_TYPES else None
-            if isinstance(found, PstNode | Unreadable):
-                yield found
-
-    def _parentless(self) -> Iterator[PstFolder | PstNode]:
-        """Items that name no parent. Other nodes without one are tables and queues, some with nothing to open."""
-        try:
-            with libpff():
-                top = self._file.handle.get_root_item()
-                count = top.number_of_sub_items if top is not None else 0
+            with reading():
+                properties = self._file.reader.message(nid).properties
+                found = [tag for tag in (PidTagMessageCodepage, PidTagInternetCodepage) if tag.id in properties]
+                return PropertyBag.from_raw([(tag.value, properties.raw(tag.id)) for tag in found])
         except Unreachable:
-            # The rows that led here have been reported already.
+            # The search reports the item.
+            return PropertyBag()
+
+    def _rows_without_items(self, folder: Folder, path: str) -> Iterator[Unreadable]:
+        """Rows of the contents table without an item here. A search folder's rows are items of other folders."""
+        if folder.is_search:
             return
-        home = PstFolder(0, ORPHANS, top)
-        for position in range(count):
-            try:
-                with libpff():
-                    node = _open(top, position)
-                    nid = node.identifier
-            except Unreachable:
-                continue
-            if nid & 31 in _ITEM_TYPES and nid not in self._seen:
-                found = self._place(node, nid, home, position)
-                if isinstance(found, PstNode):
-                    yield found
+        where = f"of the contents table of the folder {shown(path)!r}"
+        own = frozenset(self._store.messages_of.get(folder.nid, ()))
+        before = len(folder.log.entries)
+        rows = self._rows(folder)
+        for damage in folder.log.entries[before:]:
+            yield Unreadable(f"the rows {where}", damage.text(), path)
+        for number, nid in enumerate(rows, 1):
+            if nid not in own:
+                yield Unreadable(f"row {number} {where}", f"its item {nid:#x} is not in the folder", path)
 
-    def _nid_of(self, node: Any) -> int:
-        try:
-            with libpff():
-                return int(node.identifier)
-        except Unreachable:
-            return 0
-
-
-class _Orphans:
-    """The orphaned items with the face of a folder."""
-
-    def __init__(self, handle: Any) -> None:
-        self._handle = handle
-
-    def get_sub_item(self, position: int) -> Any:
-        """The orphan at ``position``."""
-        return self._handle.get_orphan_item(position)
-
-
-def _open(parent: Any, position: int) -> Any:
-    node = parent.get_sub_item(position)
-    if node is None:
-        raise ValueError(f"entry {position + 1} is empty")
-    return node
+    def _rows(self, folder: Folder) -> list[int]:
+        """The NIDs in the contents table, in its order; what cannot be read is in the folder's log."""
+        if self._file.reader.ndb.nodes.find(sibling_nid(folder.nid, NID_TYPE_CONTENTS_TABLE)) is None:
+            return []
+        return folder.row_nids

@@ -62,8 +62,23 @@ class Row(Properties):
     def raw(self, prop_id: int) -> bytes:
         """See ``Properties``."""
         column = self._table.columns.get(prop_id)
-        if column is None or self.type_of(prop_id) is None:
-            return b""
+        return b"" if column is None or self.type_of(prop_id) is None else self._stored(column)
+
+    def absent(self) -> Iterator[tuple[int, bytes]]:
+        """The tag of each absent cell, and what stands in its place: zeros or a remnant, which is no value.
+
+        For those who compare with readers that do not look at the Cell Existence Bitmap. A remnant that refers to
+        nothing gives no bytes.
+        """
+        for prop_id, column in self._table.columns.items():
+            if self.type_of(prop_id) is None:
+                try:
+                    data = self._stored(column)
+                except Damaged:
+                    data = b""
+                yield column.tag, data
+
+    def _stored(self, column: TColDesc) -> bytes:
         cell = self.data[column.ibData : column.ibData + column.cbData]
         if self._table.is_inline(column):
             return cell

@@ -170,9 +170,14 @@ class Folder:
         return None if self.is_search else self._table(NID_TYPE_ASSOC_CONTENTS_TABLE)
 
     @cached_property
+    def row_nids(self) -> list[int]:
+        """The NIDs that the contents table lists, by NID; empty where it cannot be read, which is in ``log``."""
+        return [row_id for row_id, _ in self._index(self.contents)]
+
+    @cached_property
     def found_nids(self) -> list[int]:
         """The messages that a search folder refers to, by NID; empty for any other folder."""
-        return [row_id for row_id, _ in self._index(self.contents)] if self.is_search else []
+        return self.row_nids if self.is_search else []
 
     def messages(self) -> Iterator[Message | FailedItem]:
         """Every message here, opened; those that cannot be are failed items. Sets ``counts``."""

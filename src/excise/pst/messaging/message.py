@@ -113,7 +113,7 @@ class Message:
                     found.append(Attachment(node, self.properties.codec, self._default_codec, self.depth))
             except Damaged as error:
                 self.log.add(error.damage)
-        for row_id in self._attachment_rows():
+        for row_id in self.attachment_rows:
             if row_id not in self.node.subnodes:
                 where = f"message 0x{self.nid:x}"
                 self.log.add(
@@ -121,7 +121,9 @@ class Message:
                 )
         return found
 
-    def _attachment_rows(self) -> list[int]:
+    @cached_property
+    def attachment_rows(self) -> list[int]:
+        """The NIDs that the attachment table lists, in its order. What cannot be read is in ``log``."""
         node = self.node.child(NID_ATTACHMENT_TABLE)
         if node is None:
             return []

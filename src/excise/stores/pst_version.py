@@ -1,0 +1,69 @@
+"""The fingerprint of a PST item (S06), as it has been since the first release, which read with libpff.
+
+A plan keeps fingerprints, so what libpff gave is put back here, and here alone, where the own reader gives more or less
+of it (libpff 20231205 and 20260926, ``libpff_table_read_values_array``, ``libpff_internal_item_determine_type``):
+
+- It does not look at a row's Cell Existence Bitmap: an absent cell of a recipient is the value that stands in its
+  place, zeros or an empty string.
+- It takes an item for a message by its class alone. Other items have no recipients, and where they say that they have
+  attachments, one that nothing is known of.
+- It lists the attachments that have a row in the attachment table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from excise.mapi.item import MapiAttachment, MapiItem
+from excise.mapi.properties import PropertyBag
+from excise.mapi.tags import PidTagMessageClass
+from excise.stores.pst_record import fingerprint
+
+_CLASSES = frozenset(
+    {
+        b"ipm",
+        b"ipm.activity",
+        b"ipm.appointment",
+        b"ipm.conflict.message",
+        b"ipm.contact",
+        b"ipm.distlist",
+        b"ipm.fax",
+        b"ipm.note",
+        b"ipm.ole.class.{00061055-0000-0000-c000-000000000046}",
+        b"ipm.post",
+        b"ipm.post.rss",
+        b"ipm.stickynote",
+        b"ipm.task",
+    }
+)
+_CLASSES_THAT_BEGIN = (
+    b"ipm.configuration",
+    b"ipm.document",
+    b"ipm.note.",
+    b"ipm.schedule.meeting",
+    b"ipm.sharing",
+    b"ipm.taskrequest",
+    b"report.ipm.note",
+    b"report.ipm.schedule.meeting",
+)
+_UNKNOWN = MapiAttachment(PropertyBag(), reason="not known to libpff")
+
+
+def is_message(bag: PropertyBag) -> bool:
+    """True where libpff takes the item with these properties for a message."""
+    name = (bag.text(PidTagMessageClass) or "").encode("utf-8", "surrogatepass").lower()
+    return name in _CLASSES or name.startswith(_CLASSES_THAT_BEGIN)
+
+
+def version_of_pst_item(
+    item: MapiItem, absent_cells: Sequence[PropertyBag], listed: Sequence[MapiAttachment], declared: bool
+) -> str:
+    """The fingerprint of ``item``.
+
+    ``absent_cells``: what stands in the absent cells of each recipient; ``listed``: the attachments that have a row;
+    ``declared``: whether the item says that it has attachments.
+    """
+    if not is_message(item.properties):
+        return fingerprint(item.properties, (), [_UNKNOWN] if declared else [])
+    rows = [(*row, *absent) for row, absent in zip(item.recipients, absent_cells, strict=True)]
+    return fingerprint(item.properties, rows, listed)
