@@ -1,28 +1,39 @@
 """Writing evidence: parts of one mailbox, each a directory that appears whole or not at all (S13, S14).
 
-A part holds ``messages.mbox`` (mboxrd) and/or ``eml/`` (a file a message), ``properties.jsonl`` where the source has
-MAPI properties, and ``items.jsonl``: for each item where it came from, where it stands in the part, and the hash that
-was taken of its bytes as fetched, before this module saw them. The part is written under another name, every file
-flushed and closed, and gets its own name by one rename: that is the commit. It is never opened for writing again.
+A part holds ``messages.mbox`` (mboxrd), ``messages.pst`` and/or ``eml/`` (a file a message), ``properties.jsonl`` where
+the source has MAPI properties, and ``items.jsonl``: for each item where it came from, where it stands in the part, and
+the hash that was taken of its bytes as fetched, before this module saw them. The part is written under another name,
+every file flushed and closed, and gets its own name by one rename: that is the commit. It is never opened for writing
+again.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import md5, sha256
+from hashlib import file_digest, md5, sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from excise.case.part_pst import PstPart
 from excise.core.digests import canonical_json, sha256_hex
-from excise.core.files import PARTIAL, commit_directory, durable_file, make_directories, make_directory
+from excise.core.files import (
+    PARTIAL,
+    commit_directory,
+    durable_file,
+    make_directories,
+    make_directory,
+    open_nofollow,
+)
 from excise.mbox import quote_mboxrd
 from excise.model.item import Fetched
 
-MESSAGES, EML, ITEMS, PROPERTIES = "messages.mbox", "eml", "items.jsonl", "properties.jsonl"
+MESSAGES, PST, EML = "messages.mbox", "messages.pst", "eml"
+ITEMS, PROPERTIES = "items.jsonl", "properties.jsonl"
 _FROM_LINE = re.compile(rb"From [^\r\n]*[0-9]{2}:[0-9]{2}[^\r\n]*[0-9]{4}\Z")
 
 
@@ -31,6 +42,7 @@ class EvidenceKind(StrEnum):
 
     MBOX = "mbox"
     EML = "eml"
+    PST = "pst"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,37 +72,44 @@ def mih(message_id: str | None) -> str | None:
 
 
 class PartWriter:
-    """A part that is being written; ``commit`` gives it its name."""
+    """A part that is being written; ``complete`` closes its files, ``commit`` gives it its name."""
 
-    def __init__(self, partial: Path, kinds: tuple[EvidenceKind, ...]) -> None:
-        """Start a part in the new directory ``partial``."""
+    def __init__(self, partial: Path, kinds: tuple[EvidenceKind, ...], limit: int, name: str = "") -> None:
+        """Start a part in the new directory ``partial``, of ``limit`` bytes or one item; ``name`` is its mailbox's."""
         make_directories(partial)
         self.partial = partial
         self.count = 0
-        self.size = 0
+        self._size = 0
+        self._limit = limit
         self._kinds = kinds
         self._digests = {ITEMS: sha256(), **({MESSAGES: sha256()} if EvidenceKind.MBOX in kinds else {})}
         self._files = ExitStack()
         self._items = self._open(ITEMS)
         self._mbox = self._open(MESSAGES) if EvidenceKind.MBOX in kinds else None
         self._properties: BinaryIO | None = None
+        self._pst = PstPart(self._open(PST, readable=True), name) if EvidenceKind.PST in kinds else None
         if EvidenceKind.EML in kinds:
             make_directory(partial / EML)
 
-    def _open(self, name: str) -> BinaryIO:
-        return self._files.enter_context(durable_file(self.partial / name))
+    def _open(self, name: str, *, readable: bool = False) -> BinaryIO:
+        return self._files.enter_context(durable_file(self.partial / name, readable=readable))
 
-    @property
-    def digests(self) -> dict[str, str]:
-        """SHA-256 of what ``items.jsonl`` and ``messages.mbox`` must hold, taken before it went to the disk."""
-        return {name: digest.hexdigest() for name, digest in self._digests.items()}
+    def takes(self, item: Fetched) -> bool:
+        """True where the part stays below its limit with ``item``, or has none yet."""
+        plain = (EvidenceKind.MBOX in self._kinds) + (EvidenceKind.EML in self._kinds)
+        size = plain * (self._size + len(item.content))
+        if self._pst is not None:
+            size += self._pst.size + self._pst.size_of(item)
+        return self.count == 0 or size <= self._limit
 
     def _put(self, stream: BinaryIO, name: str, data: bytes) -> None:
         self._digests[name].update(data)
         stream.write(data)
 
     def add(self, item: Fetched, provenance: Provenance) -> None:
-        """Write one item."""
+        """Write one item. PartFull, and nothing of it is written, where it has to go into another part."""
+        # First, since it alone can refuse.
+        pst = self._pst.add(item, alone=self._kinds == (EvidenceKind.PST,)) if self._pst is not None else None
         line: dict[str, Any] = {
             "evidence": provenance.evidence_id,
             "item": provenance.item,
@@ -112,11 +131,12 @@ class PartWriter:
             "fetched_at": provenance.fetched_at,
             "mbox": self._add_mbox(item),
             "eml": self._add_eml(item, provenance.evidence_id),
+            **({"pst": pst} if pst is not None else {}),
             "properties": self._add_properties(item, provenance.evidence_id),
         }
         self._put(self._items, ITEMS, canonical_json(line) + b"\n")
         self.count += 1
-        self.size += len(item.content)
+        self._size += len(item.content)
 
     def _add_mbox(self, item: Fetched) -> Mapping[str, Any] | None:
         if self._mbox is None:
@@ -146,9 +166,25 @@ class PartWriter:
         self._properties.write(line)
         return sha256_hex(line)
 
-    def commit(self, final: Path) -> None:
-        """Flush and close all files and give the part its lasting name; a name that is taken is an error (S14)."""
+    def complete(self) -> dict[str, str]:
+        """Flush and close all files; SHA-256 by name of what they must hold.
+
+        Those of ``items.jsonl`` and ``messages.mbox`` were taken before the bytes went to the disk. A PST file is not
+        written from front to back, so its digest is of the closed file: it proves that the file is the same ever after,
+        not that it is what was meant. That is for the reading again to prove, by the checksums that each page and block
+        was given in memory, and by comparing all content with what was fetched.
+        """
+        if self._pst is not None:
+            self._pst.close()
         self._files.close()
+        found = {name: digest.hexdigest() for name, digest in self._digests.items()}
+        if self._pst is not None:
+            with os.fdopen(open_nofollow(self.partial / PST), "rb") as stream:
+                found[PST] = file_digest(stream, "sha256").hexdigest()
+        return found
+
+    def commit(self, final: Path) -> None:
+        """Give the completed part its lasting name; a name that is taken is an error (S14)."""
         commit_directory(self.partial, final)
 
     def abandon(self) -> None:

@@ -2,7 +2,7 @@
 
 This module imports neither the writer nor the mbox library: it walks an mbox line by line as RFC 4155 and the mboxrd
 rule describe it, parses each message with the standard library, and takes its own hashes. What it finds must equal the
-hashes that were taken as the items were fetched.
+hashes that were taken as the items were fetched. PST files are read by ``reread_pst``.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from excise.case.reread_pst import compare_pst
 
 _QUOTED = re.compile(rb">+From ")
 _LINE = 64 << 20
@@ -45,14 +47,18 @@ def reread_part(part: Path, files: Mapping[str, str]) -> Reread:
     for line in lines:
         if line["item"] in found.items:
             found.problems.append(f"{part}/items.jsonl: item {line['item']} stands there twice")
-        if line.get("mbox") is None and line.get("eml") is None:
+        place = line.get("pst")
+        in_pst = isinstance(place, dict) and place.get("content") is not None
+        if line.get("mbox") is None and line.get("eml") is None and not in_pst:
             found.problems.append(f"{part}/items.jsonl: item {line['item']} has no content in this part")
         found.items[line["item"]] = line
     if any(line.get("mbox") is not None for line in lines) or (part / "messages.mbox").exists():
         _compare_mbox(part / "messages.mbox", lines, found.problems)
     _compare_eml(part, lines, found.problems)
     _compare_properties(part, lines, found.problems)
-    expected = {"items.jsonl", "messages.mbox", "eml", "properties.jsonl"}
+    if any(line.get("pst") is not None for line in lines) or (part / "messages.pst").exists():
+        _compare_pst(part / "messages.pst", lines, found.problems)
+    expected = {"items.jsonl", "messages.mbox", "messages.pst", "eml", "properties.jsonl"}
     found.problems.extend(
         f"{part}/{name}: does not belong to a part"
         for name in sorted({path.name for path in part.iterdir()} - expected)
@@ -148,6 +154,16 @@ def _compare_mbox(path: Path, lines: list[dict[str, Any]], problems: list[str]) 
         problems.append(f"{path}: {error}")
 
 
+def _compare_pst(path: Path, lines: list[dict[str, Any]], problems: list[str]) -> None:
+    def compare(place: str, content: bytes, line: Mapping[str, Any]) -> None:
+        _compare(place, content, line, problems)
+
+    try:
+        problems.extend(compare_pst(path, lines, compare))
+    except OSError as error:
+        problems.append(f"{path}: cannot be read: {error.strerror}")
+
+
 def _compare_eml(part: Path, lines: list[dict[str, Any]], problems: list[str]) -> None:
     named = set()
     for line in lines:
@@ -169,7 +185,7 @@ def _compare_eml(part: Path, lines: list[dict[str, Any]], problems: list[str]) -
     problems.extend(f"{part}/eml/{name}: a file that no line of items.jsonl names" for name in sorted(there - named))
 
 
-def _compare(place: str, content: bytes, line: dict[str, Any], problems: list[str]) -> None:
+def _compare(place: str, content: bytes, line: Mapping[str, Any], problems: list[str]) -> None:
     if hashlib.sha256(content).hexdigest() != line["sha256"] or len(content) != line["size"]:
         problems.append(
             f"{place}: {line['evidence']}: expected {line['size']} bytes with SHA-256 {line['sha256'][:16]}…, "

@@ -116,10 +116,10 @@ def authority_options(command: Command) -> Command:
 def evidence_options(command: Command) -> Command:
     """The case and what goes into it."""
     place = click.Path(path_type=Path, file_okay=False)
-    kinds = click.Choice(["mbox", "eml"])
+    kinds = click.Choice(["mbox", "pst", "eml"])
     made = [
         click.option("--case", "case_dir", type=place, required=True, metavar="DIR", help="The new case directory."),
-        click.option("--evidence", multiple=True, type=kinds, help="Kind of evidence (default: both)."),
+        click.option("--evidence", multiple=True, type=kinds, help="Kind of evidence (default: mbox and eml)."),
         click.option("--reveal", is_flag=True, help="Write subjects into the audit log."),
         click.option("--part-size", metavar="SIZE", help="Evidence parts no larger than this (default 10GB, decimal)."),
     ]
@@ -222,7 +222,9 @@ class Given:
         try:
             return tuple(dict.fromkeys(EvidenceKind(k) for k in self.value("evidence") or ("mbox", "eml")))
         except ValueError as error:
-            raise UsageError(f"{self.profile.path}: {error}", hint="Known kinds of evidence: mbox, eml.") from error
+            raise UsageError(
+                f"{self.profile.path}: {error}", hint="Known kinds of evidence: mbox, pst, eml."
+            ) from error
 
     def caps(self) -> Caps:
         """The caps."""

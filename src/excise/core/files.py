@@ -58,13 +58,15 @@ def flush_names(path: Path, top: Path) -> None:
 
 
 @contextmanager
-def durable_file(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
+def durable_file(path: Path, mode: int = 0o600, *, readable: bool = False) -> Iterator[BinaryIO]:
     """A new file at ``path``, flushed and closed at the end of the block; the caller flushes the directory.
 
+    ``readable``: what was written can be read again inside the block.
     An existing ``path`` is a FileExistsError. On an error inside the block the file stays as it is, for the caller.
     """
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
-    with os.fdopen(fd, "wb") as stream:
+    access = os.O_RDWR if readable else os.O_WRONLY
+    fd = os.open(path, access | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    with os.fdopen(fd, "w+b" if readable else "wb") as stream:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())

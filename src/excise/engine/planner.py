@@ -79,7 +79,7 @@ def make_plan(
     if order.action.removes:
         order.criteria.require_for("move")
     if not order.evidence:
-        raise UsageError("no kind of evidence is named", hint="Name mbox, eml or both.")
+        raise UsageError("no kind of evidence is named", hint="Name mbox, pst or eml, or several of them.")
     if order.expect_mailboxes is not None and order.expect_mailboxes != len(scope.mailboxes) + len(scope.not_searched):
         raise Refused(
             "S03",

@@ -19,7 +19,7 @@ from typing import Any
 from excise.case.bag import is_sealed, tag_manifest_sha256, validate
 from excise.case.chain import ChainedLog, read_chain
 from excise.case.layout import Case
-from excise.case.parts import ITEMS, MESSAGES, part_name
+from excise.case.parts import EML, ITEMS, MESSAGES, PST, part_name
 from excise.case.plan import Plan, UnitPlan, matches_path, read_matches, read_plan, write_plan
 from excise.case.reread import walk_mboxrd
 from excise.core.clock import iso, now
@@ -31,6 +31,10 @@ from excise.engine.journal import Journal, replay
 from excise.engine.states import Event, State
 from excise.engine.unit import UnitResult, UnitTask
 from excise.model.item import Action, Deposit, Outcome
+from excise.pst import Damaged
+from excise.pst.file.read import open_pst
+from excise.pst.messaging.names import PS_EXCISE
+from excise.pst_mapi.content import joined
 from excise.store_api import registry
 from excise.store_api.errors import MailboxChanged, Unsupported
 from excise.store_api.protocols import Mailbox, MailboxInfo
@@ -201,12 +205,14 @@ def _restore_unit(
 
 
 def read_content(part: Path, line: Mapping[str, Any]) -> bytes:
-    """The content of one evidence item, from the part's mbox or its EML file, checked against its hash."""
+    """The content of one evidence item, from the part's mbox, EML file or PST, checked against its hash."""
     place = line.get("mbox")
     if isinstance(place, dict):
         content = _from_mbox(part / MESSAGES, place)
+    elif line.get("eml") is not None:
+        content = read_regular(part / EML / f"{line['evidence']}.eml")
     else:
-        content = read_regular(part / "eml" / f"{line['evidence']}.eml")
+        content = _from_pst(part / PST, line["pst"])
     if sha256_hex(content) != line["sha256"]:
         raise DoesNotVerify(f"{part}: {line['evidence']}: its bytes are not those that were preserved (SHA-256)")
     return content
@@ -218,6 +224,23 @@ def _from_mbox(path: Path, place: Mapping[str, Any]) -> bytes:
         data = stream.read(place["length"])
     _, content = next(walk_mboxrd(io.BytesIO(data)))
     return content[:-1] if place["newline_added"] else content
+
+
+def _from_pst(path: Path, place: Mapping[str, Any]) -> bytes:
+    with os.fdopen(open_nofollow(path), "rb") as stream, open_pst(stream) as pst:
+        try:
+            properties = pst.message(place["nid"]).properties
+
+            def read(key: str) -> bytes | None:
+                prop_id = pst.names.id_of(PS_EXCISE, key)
+                return properties.raw(prop_id) if prop_id is not None and prop_id in properties else None
+
+            content = joined(read, place["content"])
+        except Damaged as error:
+            raise DoesNotVerify(f"{path}: {error.damage.text()}") from error
+    if content is None:
+        raise DoesNotVerify(f"{path}: message 0x{place['nid']:x}: its MIME is not there")
+    return content
 
 
 def part_lines(part: Path) -> dict[int, dict[str, Any]]:

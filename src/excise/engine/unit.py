@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from excise.case.chain import ChainedLog
 from excise.case.layout import Case
-from excise.case.parts import EvidenceKind, PartWriter, Provenance, committed_parts, part_files, part_name, partial_name
+from excise.case.part_pst import PartFull
+from excise.case.parts import (
+    EvidenceKind,
+    PartWriter,
+    Provenance,
+    committed_parts,
+    part_files,
+    part_name,
+    partial_name,
+)
 from excise.case.plan import Plan, UnitPlan, read_matches, read_plan
 from excise.case.reread import reread_part
 from excise.core.clock import iso, now
@@ -70,6 +79,19 @@ class UnitResult:
     late: int = 0
     error: str = ""
     exit_code: int = 0
+
+
+class _Waiting:
+    """Fetched items on their way into parts; only the first is in memory."""
+
+    def __init__(self, items: Iterator[tuple[int, Fetched]]) -> None:
+        self._items = items
+        self.first = next(items, None)
+
+    def next(self) -> None:
+        """Drop the first and fetch the one after it."""
+        self.first = None
+        self.first = next(self._items, None)
 
 
 class UnitRun:
@@ -149,28 +171,11 @@ class UnitRun:
         """Fetch, hash, write and commit every item that is not yet in the evidence."""
         part = self.adopt_parts()
         todo = self.journal.in_state(State.PLANNED, State.FETCHED)
-        for items in self._fetched_batches(mailbox, todo):
+        waiting = _Waiting(self._fetch_each(mailbox, iter(todo)))
+        while waiting.first is not None:
             part += 1
-            self._write_part(part, items)
+            self._write_part(part, waiting)
             self.channel.check()
-
-    def _fetched_batches(self, mailbox: Mailbox, todo: list[int]) -> Iterator[Iterator[tuple[int, Fetched]]]:
-        """Iterators of fetched items, each for one part; only one item is held in memory at a time."""
-        limit = int(self.plan.header["part_size"]) // max(1, len(self.kinds))
-        waiting = iter(todo)
-        ahead = next(self._fetch_each(mailbox, waiting), None)
-
-        def one_part() -> Iterator[tuple[int, Fetched]]:
-            nonlocal ahead
-            size = 0
-            while ahead is not None and (size == 0 or size + len(ahead[1].content) <= limit):
-                size += len(ahead[1].content)
-                current, ahead = ahead, None
-                yield current
-                ahead = next(self._fetch_each(mailbox, waiting), None)
-
-        while ahead is not None:
-            yield one_part()
 
     def _fetch_each(self, mailbox: Mailbox, items: Iterator[int]) -> Iterator[tuple[int, Fetched]]:
         for item in items:
@@ -203,29 +208,41 @@ class UnitRun:
             self.journal.ended([(item, Outcome.CHANGED, "its fingerprint is not the planned one")])
         return None
 
-    def _write_part(self, part: int, items: Iterable[tuple[int, Fetched]]) -> None:
+    def _write_part(self, part: int, waiting: _Waiting) -> None:
         final = self.case.make(self.evidence) / part_name(part)
         partial = self.directory / partial_name(part)
-        hashes = []
         try:
-            writer = PartWriter(partial, self.kinds)
+            writer = PartWriter(partial, self.kinds, int(self.plan.header["part_size"]), self.unit.name)
             try:
-                for item, fetched in items:
-                    digest = sha256_hex(fetched.content)
-                    hashes.append([item, digest, len(fetched.content)])
-                    missing = [note for note in fetched.notes if note.startswith(INCOMPLETE)]
-                    if missing:
-                        self.journal.note("incomplete", item=item, why="; ".join(missing))
-                    writer.add(fetched, self._provenance(item, digest))
-                    self.channel.advance(0, len(fetched.content))
+                hashes = self._fill(writer, waiting)
+                digests = writer.complete()
             except BaseException:
                 writer.abandon()
                 raise
-            self.journal.event(Event.FETCHED, hashes, part=part, files=writer.digests)
+            self.journal.event(Event.FETCHED, hashes, part=part, files=digests)
             writer.commit(final)
         except OSError as error:
             raise os_error(error, partial, "writing evidence") from error
         self.journal.event(Event.PRESERVED, [entry[0] for entry in hashes], part=part)
+
+    def _fill(self, writer: PartWriter, waiting: _Waiting) -> list[list[Any]]:
+        """Write what fits; number, hash and size of each item."""
+        hashes: list[list[Any]] = []
+        while waiting.first is not None and writer.takes(waiting.first[1]):
+            item, fetched = waiting.first
+            digest = sha256_hex(fetched.content)
+            try:
+                writer.add(fetched, self._provenance(item, digest))
+            except PartFull:
+                break
+            hashes.append([item, digest, len(fetched.content)])
+            missing = [note for note in fetched.notes if note.startswith(INCOMPLETE)]
+            if missing:
+                self.journal.note("incomplete", item=item, why="; ".join(missing))
+            self.channel.advance(0, len(fetched.content))
+            del fetched
+            waiting.next()
+        return hashes
 
     def _provenance(self, item: int, digest: str) -> Provenance:
         match = self.matches[item]

@@ -8,6 +8,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from excise.mapi.item import MapiItem
+
 
 class Action(StrEnum):
     """What a plan is for."""
@@ -95,6 +97,7 @@ class Fetched:
     ``content``: the RFC 5322 bytes as the store holds them; for stores of MAPI items the MIME rebuilt from its
     properties, and then ``properties`` is the record of all of them (JSON values) and ``headers`` says of each header
     field of the rebuilt message whether it is ``original`` or ``synthesised``; None where nothing is rebuilt.
+    ``item`` is the item itself, for evidence that holds items; it may be readable only as long as its mailbox is open.
     ``version`` is the fingerprint.
     ``flags``: ``seen``, ``answered``, ``flagged``, ``draft``, ``deleted``, ``forwarded``, and keywords.
     ``attributes``: what this kind of store needs to put the item back exactly as it was (JSON values). ``notes``: for
@@ -112,6 +115,7 @@ class Fetched:
     properties: Mapping[str, Any] | None = None
     headers: tuple[tuple[str, str], ...] | None = None
     notes: tuple[str, ...] = ()
+    item: MapiItem | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,7 @@ class EmlFile:
             properties=record_of_item(self.item),
             headers=None if rebuilt.is_original else tuple(rebuilt.headers),
             notes=tuple(rebuilt.notes),
+            item=self.item,
         )
 
 

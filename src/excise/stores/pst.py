@@ -159,6 +159,7 @@ class PstMailbox:
             properties=record_of_item(item),
             headers=None if rebuilt.is_original else tuple(rebuilt.headers),
             notes=(*missing, *item.remarks, *rebuilt.notes),
+            item=item,
         )
 
     def remove(self, targets: Sequence[Target], disposal: Disposal) -> Iterator[Removal]:

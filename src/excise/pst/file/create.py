@@ -43,6 +43,11 @@ class NewPst:
             builder.container_class = container_class
         return NewFolder(self, self._store, builder)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file so far; ``close`` adds the tables of folders and the trees of nodes and blocks."""
+        return self._store.size
+
     def close(self) -> None:
         """Complete the file; a path's file is then on the disk. Nothing can be added afterwards.
 

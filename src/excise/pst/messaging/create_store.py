@@ -51,6 +51,11 @@ class StoreBuilder:
         self._wastebasket = self._child(self.top, "Deleted Items", "Deleted Items folder")
         self._views = self._child(self._root, "IPM_COMMON_VIEWS", "")
 
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._writer.size
+
     def folder(self, path: Sequence[str]) -> FolderBuilder:
         """The folder at ``path`` below the IPM subtree, made with those above it where it is not there yet.
 

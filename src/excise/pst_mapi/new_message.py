@@ -1,0 +1,93 @@
+"""A ``MapiItem`` as a message to be written into a PST file, property for property.
+
+Invariants: no value is changed. Named properties keep their names and get the ids of the new file; what has an id for
+names and no name, or the name of another property of the same object, is named after its id, so that it cannot mean
+something else. An object's value (but that of an attachment) is a place in the file that it came from: it is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from excise.mapi import codepages
+from excise.mapi.item import MapiAttachment, MapiItem
+from excise.mapi.properties import PropertyBag, RawProperty, fixed_size
+from excise.mapi.tags import (
+    MULTIPLE,
+    PidTagAttachDataBinary,
+    PidTagMessageClass,
+    PidTagSubject,
+    PropertyType,
+)
+from excise.pst.messaging.names import PS_EXCISE, PropertyName
+from excise.pst.messaging.new_message import NewAttachment, NewMessage, NewProperty
+
+_FIRST_NAMED = 0x8000
+#: Of rows of a table alone: PidTagLtpRowId, PidTagLtpRowVer.
+_ROW = frozenset({0x67F2, 0x67F3})
+_DATA = frozenset({PidTagAttachDataBinary.id})
+_LONGEST_SUBJECT = 255
+
+
+def new_message(item: MapiItem, more: Iterable[NewProperty] = ()) -> NewMessage:
+    """What ``item`` is, and the properties ``more``.
+
+    Whether it can be stored is told by the writer alone (its ValueError); an attachment whose content is not there has
+    its properties and no content.
+    """
+    codec = codepages.codec(item.properties.code_page) or "cp1252"
+    return NewMessage(
+        (*_properties(item.properties), *more),
+        tuple(tuple(_properties(row, _ROW)) for row in item.recipients),
+        tuple(_attachment(each) for each in item.attachments),
+        codec,
+    )
+
+
+def bare_message(subject: str, more: Iterable[NewProperty]) -> NewMessage:
+    """A message with a subject and the properties ``more``: for what cannot be stored as the item that it is."""
+    text = subject.replace("\0", "")[:_LONGEST_SUBJECT].encode("utf-16-le", "replace")
+    known = ((PidTagMessageClass, "IPM.Note".encode("utf-16-le")), (PidTagSubject, text))
+    return NewMessage((*(NewProperty(tag.id, tag.type, data) for tag, data in known), *more))
+
+
+def _properties(bag: PropertyBag, without: frozenset[int] = frozenset()) -> Iterator[NewProperty]:
+    names: set[PropertyName] = set()
+    for entry in bag:
+        if entry.tag.id in without or entry.tag.type == PropertyType.Object:
+            continue
+        name = _name(entry, names)
+        if name is not None:
+            names.add(name)
+        yield NewProperty(entry.tag.id, entry.tag.type, _value(entry), name)
+
+
+def _name(entry: RawProperty, taken: set[PropertyName]) -> PropertyName | None:
+    if entry.name is None and entry.tag.id < _FIRST_NAMED:
+        return None
+    if entry.name is not None:
+        key = entry.name.name if entry.name.lid is None else entry.name.lid
+        name = PropertyName(entry.name.guid, "" if key is None else key)
+        if name not in taken:
+            return name
+    return PropertyName(PS_EXCISE, f"Unnamed{entry.tag.id:04X}")
+
+
+def _value(entry: RawProperty) -> bytes:
+    """The raw value; of a fixed size without the zeros that some writers fill it up with."""
+    size = None if entry.tag.type & MULTIPLE else fixed_size(entry.tag.type)
+    if size is None or entry.raw[size:].strip(b"\0"):
+        return entry.raw
+    return entry.raw[:size]
+
+
+def _attachment(attachment: MapiAttachment) -> NewAttachment:
+    properties = list(_properties(attachment.properties, _DATA))
+    if attachment.embedded is not None:
+        return NewAttachment(properties, new_message(attachment.embedded))
+    if attachment.data is not None:
+        stored = attachment.properties.raw(PidTagAttachDataBinary)
+        is_object = stored is not None and stored.tag.type == PropertyType.Object
+        kind = PropertyType.Object if is_object else PropertyType.Binary
+        properties.append(NewProperty(PidTagAttachDataBinary.id, kind, attachment.data))
+    return NewAttachment(properties)
