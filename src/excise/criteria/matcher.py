@@ -53,6 +53,14 @@ class Matcher:
         """True where some term needs more than the header block."""
         return bool(self.criteria.kinds() & BODY_KINDS)
 
+    def kinds(self) -> frozenset[str]:
+        """The kinds of all terms."""
+        return self.criteria.kinds()
+
+    def admits_folder(self, path: str) -> bool:
+        """False only where no item of the folder ``path`` can match."""
+        return self.criteria.admits_folder(path)
+
     def test(self, view: MessageView) -> Verdict:
         """Test one message. Dear terms are tested only while the outcome depends on them."""
         doubts: dict[Untestable, None] = {}

@@ -4,7 +4,7 @@ A ``Store`` is one kind of mail storage; it is stateless and found by its kind's
 unit of access, logging, evidence and parallel work. Rules that each store keeps, and the conformance suite demands:
 
 - ``find`` may yield too much, never too little (S07): it may leave out what ``matcher.rejects_header`` or
-  ``criteria.admits_folder`` surely exclude, nothing else. Every message is counted in the tally whether it is yielded
+  ``matcher.admits_folder`` surely exclude, nothing else. Every message is counted in the tally whether it is yielded
   or not; one that cannot be read is yielded as ``Unreadable``: seen = read + unreadable, always.
 - Ids name an item for as long as it stays where it is, whatever happens to other items. Two equal items have two ids.
 - ``version`` is a fingerprint of what is stable in that store (S06): never flags or read state. It is a string of
@@ -34,7 +34,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from excise.criteria import Matcher
 from excise.model.item import Deposit, Disposal, Fetched, Placed, Removal, Target, Whereabouts
 from excise.model.message import MessageView
 
@@ -111,6 +110,19 @@ class Tally:
             self._told = (self.seen, self.bytes)
 
 
+class Filter(Protocol):
+    """What a store may ask of whoever searches it, to leave out what surely does not match. A ``Matcher`` is one."""
+
+    def kinds(self) -> frozenset[str]:
+        """The kinds of the terms that tell messages apart."""
+
+    def admits_folder(self, path: str) -> bool:
+        """False only where no item of the folder ``path`` can match."""
+
+    def rejects_header(self, header: bytes) -> bool:
+        """True only where the message that begins with ``header`` surely does not match."""
+
+
 class Candidate(Protocol):
     """An item that ``find`` offers to the matcher. ``version`` may be computed when it is asked for."""
 
@@ -170,7 +182,7 @@ class Mailbox(Protocol):
     def folders(self) -> Iterator[Folder]:
         """Every folder."""
 
-    def find(self, matcher: Matcher, tally: Tally) -> Iterator[Candidate | Unreadable]:
+    def find(self, matcher: Filter, tally: Tally) -> Iterator[Candidate | Unreadable]:
         """What may match; a candidate's view is good until the next one is asked for."""
 
     def fetch(self, item_id: str) -> Fetched:

@@ -17,10 +17,9 @@ from typing import NamedTuple, NoReturn
 
 from excise.core.errors import DamagedInput
 from excise.core.files import file_identity, open_nofollow, os_error
-from excise.criteria import Matcher
 from excise.model.item import Deposit, Disposal, Fetched, Placed, Removal, Target, Whereabouts
 from excise.store_api.errors import ItemDamaged, ItemNotFound, MailboxChanged, Unsupported
-from excise.store_api.protocols import Candidate, Folder, MailboxInfo, Tally, Unreadable
+from excise.store_api.protocols import Candidate, Filter, Folder, MailboxInfo, Tally, Unreadable
 from excise.stores.directory import MAX_MESSAGE, reason_of, same_file
 from excise.stores.eml_content import EmlFile, is_named, version_of_deposit
 
@@ -113,10 +112,10 @@ class EmlTar:
         counts = Counter(member.folder for member in self._members() if member.info is not None)
         yield from (Folder(path, number) for path, number in sorted(counts.items()))
 
-    def find(self, matcher: Matcher, tally: Tally) -> Iterator[Candidate | Unreadable]:
+    def find(self, matcher: Filter, tally: Tally) -> Iterator[Candidate | Unreadable]:
         """Every message in the archive's order; MailboxChanged at the end where the file was written to meanwhile."""
         for member in self._members():
-            if not member.reason and not matcher.criteria.admits_folder(member.folder):
+            if not member.reason and not matcher.admits_folder(member.folder):
                 tally.advance(1, 0)
                 continue
             try:

@@ -18,10 +18,9 @@ from excise.core.digests import sha256_hex
 from excise.core.errors import ExciseError
 from excise.core.files import file_identity, os_error
 from excise.core.marker import is_case
-from excise.criteria import Matcher
 from excise.model.item import Deposit, Disposal, Fetched, Outcome, Placed, Removal, Target, Whereabouts
 from excise.store_api.errors import ItemDamaged, ItemNotFound, MailboxChanged, Unsupported
-from excise.store_api.protocols import Candidate, Folder, MailboxInfo, Tally, Unreadable
+from excise.store_api.protocols import Candidate, Filter, Folder, MailboxInfo, Tally, Unreadable
 from excise.stores.directory import (
     damaged,
     exists,
@@ -94,10 +93,10 @@ class EmlTree:
         counts = Counter(found.folder for found in self._walk() if not found.reason)
         yield from (Folder(path, number) for path, number in sorted(counts.items()))
 
-    def find(self, matcher: Matcher, tally: Tally) -> Iterator[Candidate | Unreadable]:
+    def find(self, matcher: Filter, tally: Tally) -> Iterator[Candidate | Unreadable]:
         """Every message that may match, directory by directory in the order of their names."""
         for found in self._walk():
-            if not found.reason and not matcher.criteria.admits_folder(found.folder):
+            if not found.reason and not matcher.admits_folder(found.folder):
                 tally.advance(1, 0)
                 continue
             try:
@@ -112,7 +111,7 @@ class EmlTree:
                 yield candidate
         tally.flush()
 
-    def _candidate(self, found: _Found, matcher: Matcher, tally: Tally) -> EmlFile | None:
+    def _candidate(self, found: _Found, matcher: Filter, tally: Tally) -> EmlFile | None:
         """The file, read; None where its header excludes it."""
         if found.reason:
             raise ItemDamaged(found.reason)

@@ -21,10 +21,9 @@ from typing import BinaryIO, NamedTuple
 
 from excise.core.errors import DamagedInput, ExciseError, SourceUnavailable
 from excise.core.files import file_identity, open_nofollow, os_error
-from excise.criteria import Matcher
 from excise.model.item import Deposit, Disposal, Fetched, Outcome, Placed, Removal, Target, Whereabouts
 from excise.store_api.errors import ItemDamaged, ItemNotFound, MailboxChanged, Unsupported
-from excise.store_api.protocols import Candidate, Folder, MailboxInfo, Tally, Unreadable
+from excise.store_api.protocols import Candidate, Filter, Folder, MailboxInfo, Tally, Unreadable
 from excise.stores.directory import MAX_MESSAGE, is_component, reason_of, same_file
 from excise.stores.eml_content import EmlFile, file_of, is_named, is_text, name_for, version_of_deposit
 from excise.stores.eml_tree import named_identity
@@ -212,11 +211,11 @@ class EmlZip:
         counts = Counter(entry.folder for entry in self._current().entries)
         yield from (Folder(path, number) for path, number in sorted(counts.items()))
 
-    def find(self, matcher: Matcher, tally: Tally) -> Iterator[Candidate | Unreadable]:
+    def find(self, matcher: Filter, tally: Tally) -> Iterator[Candidate | Unreadable]:
         """Every message, in the archive's order; MailboxChanged at the end where the file was written to meanwhile."""
         archive = self._current()
         for entry in archive.entries:
-            if not matcher.criteria.admits_folder(entry.folder):
+            if not matcher.admits_folder(entry.folder):
                 tally.advance(1, 0)
                 continue
             try:

@@ -20,12 +20,12 @@ from pathlib import Path
 from excise.core.digests import sha256_hex
 from excise.core.errors import DamagedInput, ExciseError
 from excise.core.files import file_identity, os_error
-from excise.criteria import Matcher
 from excise.model.item import Deposit, Disposal, Fetched, Placed, Removal, Target, Whereabouts
 from excise.store_api.errors import ItemDamaged, ItemNotFound, MailboxChanged, Unsupported
 from excise.store_api.protocols import (
     Candidate,
     Capabilities,
+    Filter,
     Folder,
     MailboxInfo,
     NotSearched,
@@ -94,7 +94,7 @@ class MaildirMailbox:
             with self._opened(parts) as folder:
                 yield Folder(folder.path, len(folder.entries()))
 
-    def find(self, matcher: Matcher, tally: Tally) -> Iterator[Candidate | Unreadable]:
+    def find(self, matcher: Filter, tally: Tally) -> Iterator[Candidate | Unreadable]:
         """Every message that may match, folder by folder."""
         for parts, reason in folder_directories(self.root, self.path):
             try:

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from excise.core.digests import sha256_hex
-from excise.criteria import Matcher
 from excise.model.message import MimeView
 from excise.store_api.errors import ItemDamaged
-from excise.store_api.protocols import Tally, Unreadable
+from excise.store_api.protocols import Filter, Tally, Unreadable
 from excise.stores.compressed import MAGICS, expand
 from excise.stores.directory import MAX_MESSAGE, moment, open_file, read_opened, reason_of
 from excise.stores.maildir_folder import FileEntry, MaildirFolder
@@ -39,10 +38,10 @@ class MaildirCandidate:
         return sha256_hex(self.content)
 
 
-def scan_folder(folder: MaildirFolder, matcher: Matcher, tally: Tally) -> Iterator[MaildirCandidate | Unreadable]:
+def scan_folder(folder: MaildirFolder, matcher: Filter, tally: Tally) -> Iterator[MaildirCandidate | Unreadable]:
     """Every message of ``folder`` that may match."""
     entries = folder.entries()
-    if not matcher.criteria.admits_folder(folder.path):
+    if not matcher.admits_folder(folder.path):
         tally.advance(len(entries), 0)
         return
     scan = _Scan(folder, matcher, tally)
@@ -63,7 +62,7 @@ def _where(folder: MaildirFolder, entry: FileEntry) -> str:
 class _Scan:
     """A search of a folder while it runs; ``vanished`` are the files that were not under their names any more."""
 
-    def __init__(self, folder: MaildirFolder, matcher: Matcher, tally: Tally) -> None:
+    def __init__(self, folder: MaildirFolder, matcher: Filter, tally: Tally) -> None:
         self.folder, self.matcher, self.tally = folder, matcher, tally
         self.keywords = folder.keywords()
         self.vanished: list[FileEntry] = []

@@ -20,13 +20,13 @@ from pathlib import Path
 
 from excise.core.digests import sha256_hex
 from excise.core.errors import SourceUnavailable
-from excise.criteria import Matcher
 from excise.model.item import Deposit, Disposal, Fetched, Outcome, Placed, Removal, Target, Whereabouts
 from excise.model.message import MimeView
 from excise.store_api.errors import ItemNotFound, MailboxChanged, Unsupported
 from excise.store_api.protocols import (
     Candidate,
     Capabilities,
+    Filter,
     Folder,
     MailboxInfo,
     NotSearched,
@@ -154,7 +154,7 @@ class MemoryMailbox:
         for path in sorted(self._contents.folders):
             yield Folder(path, counts[path])
 
-    def find(self, matcher: Matcher, tally: Tally) -> Iterator[Candidate | Unreadable]:
+    def find(self, matcher: Filter, tally: Tally) -> Iterator[Candidate | Unreadable]:
         """Every item; the matcher decides."""
         del matcher
         for item in self._contents.listed():

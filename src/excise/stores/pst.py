@@ -17,7 +17,6 @@ from pathlib import Path
 
 from excise.core.errors import ExciseError
 from excise.core.text import shown
-from excise.criteria import Matcher
 from excise.mapi.item import MapiItem
 from excise.mapi.tags import PidTagMessageSize
 from excise.mapi.to_mime import to_mime
@@ -27,6 +26,7 @@ from excise.store_api.errors import ItemDamaged, ItemNotFound, Unsupported
 from excise.store_api.protocols import (
     Candidate,
     Capabilities,
+    Filter,
     Folder,
     MailboxInfo,
     NotSearched,
@@ -107,7 +107,7 @@ class PstMailbox:
             counts[folder.path] += len(folder.nids)
         yield from (Folder(path, count) for path, count in counts.items())
 
-    def find(self, matcher: Matcher, tally: Tally) -> Iterator[Candidate | Unreadable]:
+    def find(self, matcher: Filter, tally: Tally) -> Iterator[Candidate | Unreadable]:
         """Every item of the folders that the criteria admit; MailboxChanged at the end where the file changed."""
         for where, reason in self._file.problems:
             tally.advance(1, 0)
@@ -116,7 +116,7 @@ class PstMailbox:
             for problem in self._tree.problems(folder):
                 tally.advance(1, 0)
                 yield problem
-            if matcher.criteria.admits_folder(folder.path):
+            if matcher.admits_folder(folder.path):
                 yield from self._items(folder, tally)
             else:
                 tally.advance(len(folder.nids), 0)

@@ -17,12 +17,11 @@ from pathlib import Path
 
 from excise.core.errors import DamagedInput, ExciseError, Refused, Unfinished
 from excise.core.locks import MailboxLock, MailboxLocked
-from excise.criteria import Matcher
 from excise.mbox import HEAD_SIZE, Entry, FileView, fingerprint, follows_lengths, looks_like_mbox, scan_headers
 from excise.mbox.entries import HEADER_MAX
 from excise.model.item import Deposit, Disposal, Fetched, Outcome, Placed, Removal, Target, Whereabouts
 from excise.store_api.errors import ItemNotFound, MailboxBusy, MailboxChanged, Unsupported
-from excise.store_api.protocols import Candidate, Folder, MailboxInfo, Tally, Unreadable
+from excise.store_api.protocols import Candidate, Filter, Folder, MailboxInfo, Tally, Unreadable
 from excise.stores.mbox import append as adding
 from excise.stores.mbox import replace as replacing
 from excise.stores.mbox.beside import Beside, inode
@@ -79,7 +78,7 @@ class MboxMailbox:
         with self._index() as (_, index):
             yield Folder("", len(index))
 
-    def find(self, matcher: Matcher, tally: Tally) -> Iterator[Candidate | Unreadable]:
+    def find(self, matcher: Filter, tally: Tally) -> Iterator[Candidate | Unreadable]:
         """Every message whose header does not surely exclude it."""
         try:
             with translated(self._path, "searching the mailbox"), self._to_search() as source:
@@ -191,11 +190,11 @@ class MboxMailbox:
                 hint="If it is another kind of mail store, leave the word mbox: away.",
             )
 
-    def _find(self, source: Source, matcher: Matcher, tally: Tally) -> Iterator[Candidate | Unreadable]:
+    def _find(self, source: Source, matcher: Filter, tally: Tally) -> Iterator[Candidate | Unreadable]:
         view, reject, first = source.view, matcher.rejects_header, True
         numbers: Counter[str] = Counter()
         doubt = COMPRESSED if source.compressed else ""
-        number_all = not matcher.criteria.kinds().isdisjoint(_TELL_TWINS_APART)
+        number_all = not matcher.kinds().isdisjoint(_TELL_TWINS_APART)
         for entry, header in scan_headers(view):
             if first:
                 first = False
