@@ -22,7 +22,7 @@ from excise.case.records import ITEMS, OUTCOME, SCOPE
 from excise.core.digests import canonical_json, json_sha256, sha256_hex
 from excise.core.errors import ExciseError, UsageError
 from excise.criteria import Criteria
-from excise.engine.restore import part_lines, read_content
+from excise.engine.evidence import part_lines, read_content
 from excise.engine.run import unit_counts
 from excise.store_api import registry
 from excise.store_api.discovery import find_mailboxes

@@ -6,40 +6,31 @@ as many copies of a message as were removed from it, so running it twice doubles
 
 from __future__ import annotations
 
-import io
-import json
-import os
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from excise.case.bag import is_sealed, tag_manifest_sha256, validate
 from excise.case.chain import ChainedLog, read_chain
 from excise.case.layout import Case
-from excise.case.parts import EML, ITEMS, MESSAGES, PST, part_name
+from excise.case.parts import part_name
 from excise.case.plan import Plan, UnitPlan, matches_path, read_matches, read_plan, write_plan
-from excise.case.reread import walk_mboxrd
 from excise.core.clock import iso, now
 from excise.core.digests import canonical_json, sha256_hex
-from excise.core.errors import DoesNotVerify, ExciseError, SourceUnavailable, UsageError
-from excise.core.files import open_nofollow, os_error, read_regular, write_durably
+from excise.core.errors import DoesNotVerify, SourceUnavailable, UsageError
+from excise.core.files import write_durably
 from excise.engine.channel import Channel
-from excise.engine.journal import Journal, replay
-from excise.engine.states import Event, State
+from excise.engine.evidence import PartReader, check_bags
+from excise.engine.journal import replay
+from excise.engine.putting import PutRun, run_put_unit
 from excise.engine.unit import UnitResult, UnitTask
 from excise.model.item import Action, Deposit, Outcome
-from excise.pst import Damaged
-from excise.pst.file.read import open_pst
-from excise.pst.messaging.names import PS_EXCISE
-from excise.pst_mapi.content import joined
 from excise.store_api import registry
 from excise.store_api.errors import MailboxChanged, Unsupported
-from excise.store_api.protocols import Mailbox, MailboxInfo
+from excise.store_api.protocols import MailboxInfo
 
-_BATCH = 32 << 20
 #: An unknown outcome may be a removal: putting it back is safe, since what is there is counted first.
 _GONE = (Outcome.REMOVED, Outcome.UNKNOWN)
 
@@ -67,7 +58,7 @@ def make_restore_plan(case: Case, order: RestoreOrder, audit: ChainedLog) -> Pla
             f"{case.root}: no removed message has the evidence id {', '.join(sorted(left))}",
             hint="The ids stand in outcome.csv, in the column evidence.",
         )
-    _check_bags(case, audit, {line["from_plan"] for _, lines in groups.values() for line in lines})
+    check_bags(case, audit.records, {line["from_plan"] for _, lines in groups.values() for line in lines})
     if not groups:
         raise UsageError(f"{case.root}: nothing was removed in this case, so there is nothing to put back")
     number, unit_number = case.plan_numbers()[-1] + 1, case.next_unit()
@@ -106,18 +97,6 @@ def _refuse_unless_done(case: Case, audit: ChainedLog) -> None:
         f"{case.root}: plan {plan.number} has not been run to its end",
         hint=f"excise resume {case.root} finishes it, excise run {case.root} begins it.",
     )
-
-
-def _check_bags(case: Case, audit: ChainedLog, plans: set[int]) -> None:
-    """The evidence that is to go back is sealed, bound by the audit log, and BagIt's validator accepts it."""
-    for number in sorted(plans):
-        bag = case.bag_dir(number)
-        seals = [r["tagmanifest_sha256"] for r in audit.records if r["type"] == "bag-sealed" and r["plan"] == number]
-        if not is_sealed(bag) or tag_manifest_sha256(bag) not in seals:
-            raise DoesNotVerify(
-                f"{bag}: not the bag that the audit log recorded", hint=f"See: excise verify {case.root}"
-            )
-        validate(bag)
 
 
 def _check_mailbox(case: Case, unit: UnitPlan, source_unit: int) -> None:
@@ -201,220 +180,54 @@ def _restore_unit(
     )
 
 
-# Reading evidence
-
-
-def read_content(part: Path, line: Mapping[str, Any]) -> bytes:
-    """The content of one evidence item, from the part's mbox, EML file or PST, checked against its hash."""
-    place = line.get("mbox")
-    if isinstance(place, dict):
-        content = _from_mbox(part / MESSAGES, place)
-    elif line.get("eml") is not None:
-        content = read_regular(part / EML / f"{line['evidence']}.eml")
-    else:
-        content = _from_pst(part / PST, line["pst"])
-    if sha256_hex(content) != line["sha256"]:
-        raise DoesNotVerify(f"{part}: {line['evidence']}: its bytes are not those that were preserved (SHA-256)")
-    return content
-
-
-def _from_mbox(path: Path, place: Mapping[str, Any]) -> bytes:
-    with os.fdopen(open_nofollow(path), "rb") as stream:
-        stream.seek(place["offset"])
-        data = stream.read(place["length"])
-    _, content = next(walk_mboxrd(io.BytesIO(data)))
-    return content[:-1] if place["newline_added"] else content
-
-
-def _from_pst(path: Path, place: Mapping[str, Any]) -> bytes:
-    with os.fdopen(open_nofollow(path), "rb") as stream, open_pst(stream) as pst:
-        try:
-            properties = pst.message(place["nid"]).properties
-
-            def read(key: str) -> bytes | None:
-                prop_id = pst.names.id_of(PS_EXCISE, key)
-                return properties.raw(prop_id) if prop_id is not None and prop_id in properties else None
-
-            content = joined(read, place["content"])
-        except Damaged as error:
-            raise DoesNotVerify(f"{path}: {error.damage.text()}") from error
-    if content is None:
-        raise DoesNotVerify(f"{path}: message 0x{place['nid']:x}: its MIME is not there")
-    return content
-
-
-def part_lines(part: Path) -> dict[int, dict[str, Any]]:
-    """The lines of a committed part by item number."""
-    return {line["item"]: line for line in map(json.loads, read_regular(part / ITEMS).splitlines())}
-
-
 # Putting back
 
 
-class RestoreRun:
+class RestoreRun(PutRun):
     """One mailbox's restore while it runs."""
 
     def __init__(self, case: Case, plan: Plan, unit: UnitPlan, channel: Channel) -> None:
         """Read the planned items and open journal and audit log."""
-        self.case, self.plan, self.unit, self.channel = case, plan, unit, channel
-        self.lines = {line["item"]: line for line in read_matches(plan, unit)}
-        directory = case.make(case.unit_dir(unit.unit))
-        self.journal = Journal(directory / "journal.jsonl", list(self.lines))
-        self.audit = ChainedLog(directory / "audit.jsonl")
-        self._parts: dict[tuple[int, int, int], dict[int, dict[str, Any]]] = {}
+        super().__init__(case, plan, unit, channel)
+        self._parts: dict[tuple[int, int, int], PartReader] = {}
 
     def close(self) -> None:
-        """Close both logs."""
-        self.journal.close()
-        self.audit.close()
+        """Close the evidence and both logs."""
+        for part in self._parts.values():
+            part.close()
+        super().close()
+
+    def check_target(self) -> None:
+        """The mailbox is the one that messages were removed from, unless another one was named."""
+        if not self.plan.header["scope"]["into"]:
+            _check_mailbox(self.case, self.unit, self.unit.source_unit)
 
     def deposit(self, item: int) -> Deposit:
         """The planned item as it goes back, read from the evidence and checked against the journalled hash."""
         line = self.lines[item]
         key = (line["from_plan"], line["from_unit"], line["part"])
-        part = self.case.evidence_dir(key[0], key[1]) / part_name(key[2])
-        try:
-            if key not in self._parts:
-                self._parts[key] = part_lines(part)
-            found = self._parts[key][line["from_item"]]
-            content = read_content(part, found)
-        except OSError as error:
-            raise os_error(error, part, "reading the evidence") from error
-        except (ValueError, KeyError, TypeError, StopIteration) as error:
-            raise DoesNotVerify(f"{part}: {line['evidence']}: the evidence cannot be read ({error})") from error
+        if key not in self._parts:
+            self._parts[key] = PartReader(self.case.evidence_dir(key[0], key[1]) / part_name(key[2]))
+        found, content = self._parts[key].read(line["from_item"], line["evidence"])
         if (found["sha256"], found["version"]) != (line["sha256"], line["version"]):
-            raise DoesNotVerify(f"{part}: {line['evidence']}: not the item that was removed, by its hash")
-        delivered = datetime.fromisoformat(found["delivered"]) if found["delivered"] else None
-        return Deposit(
-            content, self._folder(found["folder"]), frozenset(found["flags"]), delivered, found["attributes"]
-        )
-
-    def run(self) -> None:
-        """Put back what is not there."""
-        if not self.plan.header["scope"]["into"]:
-            _check_mailbox(self.case, self.unit, self.unit.source_unit)
-        mailbox = registry.store(self.unit.kind).open(self.unit.locator, writable=True)
-        try:
-            for done in mailbox.recover():
-                self.journal.note("recovered", what=done)
-            self.audit.append({"type": "mailbox-opened", "mailbox": self.unit.name, "identity": mailbox.info.identity})
-            todo = self.journal.in_state(State.PLANNED, State.PUTTING)
-            self.journal.event(Event.PUTTING, todo)
-            for batch in self._batches(mailbox, todo):
-                self._put(mailbox, batch)
-                self.channel.check()
-        finally:
-            mailbox.close()
-
-    def _batches(self, mailbox: Mailbox, todo: Sequence[int]) -> Iterator[list[tuple[int, Deposit]]]:
-        """Items in batches of bounded size, twins of one version in one folder always together (they are counted
-        together)."""
-        groups: dict[tuple[str, str], list[int]] = defaultdict(list)
-        for item in todo:
-            deposit = self.deposit(item)
-            groups[self._place(deposit.folder), mailbox.version_of(deposit)].append(item)
-        batch: list[tuple[int, Deposit]] = []
-        size = 0
-        for items in groups.values():
-            for item in items:
-                deposit = self.deposit(item)
-                batch.append((item, deposit))
-                size += len(deposit.content)
-            if size >= _BATCH:
-                yield batch
-                batch, size = [], 0
-        if batch:
-            yield batch
-
-    def _put(self, mailbox: Mailbox, batch: list[tuple[int, Deposit]]) -> None:
-        versions = {item: mailbox.version_of(deposit) for item, deposit in batch}
-        room = self._room(mailbox, versions)
-        missing: list[tuple[int, Deposit]] = []
-        outcomes: list[tuple[int, Outcome, str, str | None]] = []
-        for item, deposit in batch:
-            key = (self._place(deposit.folder), versions[item])
-            if room[key] > 0:
-                room[key] -= 1
-                missing.append((item, deposit))
-            else:
-                outcomes.append((item, Outcome.ALREADY_THERE, "", None))
-        placed = list(mailbox.put([deposit for _, deposit in missing]))
-        if len(placed) != len(missing):
-            raise ExciseError(
-                f"{self.unit.name}: the store answered for {len(placed)} items where {len(missing)} were given"
+            raise DoesNotVerify(
+                f"{self._parts[key].part}: {line['evidence']}: not the item that was removed, by its hash"
             )
-        outcomes += [
-            (item, done.outcome, done.detail, done.id) for (item, _), done in zip(missing, placed, strict=True)
-        ]
-        self._prove(mailbox, batch, versions, outcomes)
-        self.journal.placed(outcomes)
+        delivered = datetime.fromisoformat(found["delivered"]) if found["delivered"] else None
+        # Where a mailbox has no folders, all goes into it (the evidence keeps the name).
+        folder = found["folder"] if registry.store(self.unit.kind).capabilities.has_folders else ""
+        return Deposit(content, folder, frozenset(found["flags"]), delivered, found["attributes"])
 
-    def _place(self, folder: str) -> str:
+    def place(self, folder: str) -> str:
         """The folder as it is counted: another store (``--into``) may call it otherwise, so there all count as one."""
         return "" if self.plan.header["scope"]["into"] else folder
 
-    def _room(self, mailbox: Mailbox, versions: Mapping[int, str]) -> dict[tuple[str, str], int]:
-        """How many copies may still be put, by place and version: as many as were removed less those there."""
-        removed: dict[tuple[str, str], dict[tuple[int, str], int]] = defaultdict(dict)
-        for item, version in versions.items():
-            line = self.lines[item]
-            removed[self._place(self._folder(line["folder"])), version][line["from_unit"], line["folder"]] = line[
-                "twins"
-            ]
-        there = self._there(mailbox, set(versions.values()))
-        return {key: sum(units.values()) - there[key] for key, units in removed.items()}
-
-    def _folder(self, folder: str) -> str:
-        """The folder an item goes to; where a mailbox has none, all goes into it (the evidence keeps the name)."""
-        return folder if registry.store(self.unit.kind).capabilities.has_folders else ""
-
-    def _there(self, mailbox: Mailbox, versions: set[str]) -> Counter[tuple[str, str]]:
-        """How many there are of each version, by place."""
-        there: Counter[tuple[str, str]] = Counter()
-        for (folder, version), count in mailbox.count(versions).items():
-            there[self._place(folder), version] += count
-        return there
-
-    def _prove(
-        self,
-        mailbox: Mailbox,
-        batch: Iterable[tuple[int, Deposit]],
-        versions: Mapping[int, str],
-        outcomes: Sequence[tuple[int, Outcome, str, str | None]],
-    ) -> None:
-        """Count again: every item that is said to be there must be (S20)."""
-        good = {item for item, outcome, _, _ in outcomes if outcome.finished_well}
-        wanted = Counter((self._place(deposit.folder), versions[item]) for item, deposit in batch if item in good)
-        found = self._there(mailbox, set(versions.values()))
-        short = sum(max(0, count - found.get(key, 0)) for key, count in wanted.items())
-        if short:
-            raise ExciseError(
-                f"{self.unit.name}: {short} messages were put back but not found when counted again",
-                hint="Look at the mailbox with another program, then: excise resume CASE",
-            )
-
-    def result(self, error: ExciseError | None = None) -> UnitResult:
-        """Close the books."""
-        outcomes = Counter(str(item.outcome) for item in self.journal.status.values() if item.outcome is not None)
-        record: dict[str, Any] = {"type": "mailbox-closed", "mailbox": self.unit.name, "outcomes": dict(outcomes)}
-        record |= {"open": len(self.lines) - outcomes.total(), "journal_head": self.journal.head}
-        if error is not None:
-            record["error"] = error.error_id
-        head = self.audit.append(record)
-        text, code = ("", 0) if error is None else (error.text(), error.exit_code)
-        return UnitResult(self.unit.unit, dict(outcomes), head, self.journal.head, 0, text, code)
+    def copies(self, item: int) -> tuple[object, int]:
+        """As many copies as were removed from that folder of that mailbox."""
+        line = self.lines[item]
+        return (line["from_unit"], line["folder"]), line["twins"]
 
 
 def run_restore_unit(task: UnitTask, channel: Channel) -> UnitResult:
     """Run or go on with one mailbox's restore."""
-    case = Case(task.root)
-    plan = read_plan(case, task.plan)
-    unit = RestoreRun(case, plan, plan.unit(task.unit), channel)
-    try:
-        try:
-            unit.run()
-        except ExciseError as error:
-            return unit.result(error)
-        return unit.result()
-    finally:
-        unit.close()
+    return run_put_unit(RestoreRun, task, channel)

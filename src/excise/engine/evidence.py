@@ -1,0 +1,132 @@
+"""Reading evidence back out of a case: the bag is checked first, and each item by its hash (S13, S14). Only reads."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from excise.case.bag import is_sealed, tag_manifest_sha256, validate
+from excise.case.layout import Case
+from excise.case.parts import EML, ITEMS, MESSAGES, PST
+from excise.case.reread import walk_mboxrd
+from excise.core.digests import sha256_hex
+from excise.core.errors import DoesNotVerify
+from excise.core.files import open_nofollow, os_error, read_regular
+from excise.pst import Damaged
+from excise.pst.file.read import PstFile, open_pst
+from excise.pst.messaging.names import PS_EXCISE
+from excise.pst_mapi.content import joined
+
+
+def check_bags(case: Case, records: Iterable[Mapping[str, Any]], plans: Iterable[int]) -> None:
+    """DoesNotVerify unless the bags of ``plans`` are sealed, bound by the audit log (``records``), and BagIt's
+    validator accepts them."""
+    seals = [(r["plan"], r["tagmanifest_sha256"]) for r in records if r["type"] == "bag-sealed"]
+    for number in sorted(plans):
+        bag = case.bag_dir(number)
+        if not is_sealed(bag) or (number, tag_manifest_sha256(bag)) not in seals:
+            raise DoesNotVerify(
+                f"{bag}: not the bag that the audit log recorded", hint=f"See: excise verify {case.root}"
+            )
+        validate(bag)
+
+
+def read_content(part: Path, line: Mapping[str, Any], pst: PstFile | None = None) -> bytes:
+    """The content of one evidence item, from the part's mbox, EML file or PST, checked against its hash.
+
+    ``pst`` is the part's PST where it is open already.
+    """
+    place = line.get("mbox")
+    if isinstance(place, dict):
+        content = _from_mbox(part / MESSAGES, place)
+    elif line.get("eml") is not None:
+        content = read_regular(part / EML / f"{line['evidence']}.eml")
+    elif pst is not None:
+        content = _from_pst(pst, line["pst"])
+    else:
+        with _open_pst(part) as opened:
+            content = _from_pst(opened, line["pst"])
+    if sha256_hex(content) != line["sha256"]:
+        raise DoesNotVerify(f"{part}: {line['evidence']}: its bytes are not those that were preserved (SHA-256)")
+    return content
+
+
+def _from_mbox(path: Path, place: Mapping[str, Any]) -> bytes:
+    with os.fdopen(open_nofollow(path), "rb") as stream:
+        stream.seek(place["offset"])
+        data = stream.read(place["length"])
+    _, content = next(walk_mboxrd(io.BytesIO(data)))
+    return content[:-1] if place["newline_added"] else content
+
+
+@contextmanager
+def _open_pst(part: Path) -> Iterator[PstFile]:
+    with os.fdopen(open_nofollow(part / PST), "rb") as stream, open_pst(stream) as pst:
+        yield pst
+
+
+def _from_pst(pst: PstFile, place: Mapping[str, Any]) -> bytes:
+    try:
+        properties = pst.message(place["nid"]).properties
+
+        def read(key: str) -> bytes | None:
+            prop_id = pst.names.id_of(PS_EXCISE, key)
+            return properties.raw(prop_id) if prop_id is not None and prop_id in properties else None
+
+        content = joined(read, place["content"])
+    except Damaged as error:
+        raise DoesNotVerify(f"{PST}: {error.damage.text()}") from error
+    if content is None:
+        raise DoesNotVerify(f"{PST}: message 0x{place['nid']:x}: its MIME is not there")
+    return content
+
+
+def part_lines(part: Path) -> dict[int, dict[str, Any]]:
+    """The lines of a committed part by item number."""
+    return {line["item"]: line for line in map(json.loads, read_regular(part / ITEMS).splitlines())}
+
+
+class PartReader:
+    """One committed part, its lines read once. ``close`` it in the end."""
+
+    def __init__(self, part: Path) -> None:
+        """Nothing is read yet."""
+        self.part = part
+        self._lines: dict[int, dict[str, Any]] | None = None
+        self._files = ExitStack()
+
+    def close(self) -> None:
+        """Close what was opened."""
+        self._files.close()
+
+    @cached_property
+    def _pst(self) -> PstFile | None:
+        return self._files.enter_context(_open_pst(self.part)) if (self.part / PST).exists() else None
+
+    def lines(self) -> dict[int, dict[str, Any]]:
+        """The part's lines by item number. DoesNotVerify where they are none, SourceUnavailable for the disk's
+        faults."""
+        if self._lines is None:
+            try:
+                self._lines = part_lines(self.part)
+            except OSError as error:
+                raise os_error(error, self.part, "reading the evidence") from error
+            except (ValueError, KeyError, TypeError, RecursionError) as error:
+                raise DoesNotVerify(f"{self.part}: the evidence cannot be read ({error})") from error
+        return self._lines
+
+    def read(self, item: int, name: str) -> tuple[dict[str, Any], bytes]:
+        """The line and the content of ``item``, checked against its hash; ``name``: its evidence id, for messages."""
+        try:
+            line = self.lines()[item]
+            return line, read_content(self.part, line, self._pst)
+        except OSError as error:
+            raise os_error(error, self.part, "reading the evidence") from error
+        except (ValueError, KeyError, TypeError, StopIteration) as error:
+            raise DoesNotVerify(f"{self.part}: {name}: the evidence cannot be read ({error})") from error

@@ -1,0 +1,210 @@
+"""Putting messages into one mailbox, journalled: what a restore and an import share (S20, S21).
+
+What is already there is counted first: the mailbox ends with at least as many copies of a message in a place as are
+wanted there, so running it twice doubles nothing. Then it is counted again.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from excise.case.chain import ChainedLog
+from excise.case.layout import Case
+from excise.case.plan import Plan, UnitPlan, read_matches, read_plan
+from excise.core.errors import ExciseError, Unfinished
+from excise.engine.channel import Channel
+from excise.engine.journal import Journal
+from excise.engine.states import Event, State
+from excise.engine.unit import UnitResult, UnitTask
+from excise.model.item import Deposit, Outcome
+from excise.store_api import registry
+from excise.store_api.protocols import Mailbox
+
+#: Bytes of content that are put, or held in memory, at once; a larger message goes alone.
+_BATCH = 32 << 20
+
+
+class PutRun(ABC):
+    """One mailbox that planned messages are put into, while that runs."""
+
+    #: What a message's outcome is called once it was put.
+    done = Outcome.RESTORED
+
+    def __init__(self, case: Case, plan: Plan, unit: UnitPlan, channel: Channel) -> None:
+        """Read the planned items and open journal and audit log."""
+        self.case, self.plan, self.unit, self.channel = case, plan, unit, channel
+        self.lines = {line["item"]: line for line in read_matches(plan, unit)}
+        directory = case.make(case.unit_dir(unit.unit))
+        self.journal = Journal(directory / "journal.jsonl", list(self.lines))
+        self.audit = ChainedLog(directory / "audit.jsonl")
+        self.unread: dict[int, str] = {}
+
+    def close(self) -> None:
+        """Close both logs."""
+        self.journal.close()
+        self.audit.close()
+
+    @abstractmethod
+    def check_target(self) -> None:
+        """Raise where the mailbox is not the one that may be written to (S30)."""
+
+    @abstractmethod
+    def deposit(self, item: int) -> Deposit | None:
+        """The planned item as it goes there, checked against the planned hash; None where it cannot go there, which
+        the journal then tells, or ``unread`` where it stays open."""
+
+    @abstractmethod
+    def place(self, folder: str) -> str:
+        """The folder as copies are counted by it."""
+
+    @abstractmethod
+    def copies(self, item: int) -> tuple[object, int]:
+        """How many equal copies of the planned item there should be, and what they are equal in: each key counts
+        once."""
+
+    def detail(self, item: int) -> str:
+        """What is worth knowing of an item that was put."""
+        del item
+        return ""
+
+    def run(self) -> None:
+        """Put what is not there."""
+        self.check_target()
+        mailbox = registry.store(self.unit.kind).open(self.unit.locator, writable=True)
+        try:
+            for done in mailbox.recover():
+                self.journal.note("recovered", what=done)
+            self.audit.append({"type": "mailbox-opened", "mailbox": self.unit.name, "identity": mailbox.info.identity})
+            todo = self.journal.in_state(State.PLANNED, State.PUTTING)
+            self.journal.event(Event.PUTTING, todo)
+            for batch in self._batches(mailbox, todo):
+                self._put(mailbox, batch)
+                self.channel.check()
+        finally:
+            mailbox.close()
+        for first in list(self.unread.values())[:1]:
+            raise Unfinished(
+                f"{self.unit.name}: {len(self.unread)} messages could not be read: {first}",
+                hint="Mend the cause, then: excise resume CASE",
+            )
+
+    def _batches(self, mailbox: Mailbox, todo: Sequence[int]) -> Iterator[list[tuple[int, Deposit]]]:
+        """Items in batches of bounded size, twins of one version in one folder always together (they are counted
+        together)."""
+        groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+        held: dict[int, Deposit] = {}
+        room = _BATCH
+        for item in todo:
+            deposit = self.deposit(item)
+            if deposit is None:
+                continue
+            groups[self.place(deposit.folder), mailbox.version_of(deposit)].append(item)
+            room -= len(deposit.content)
+            if room >= 0:
+                held[item] = deposit
+            self.channel.check()
+        batch: list[tuple[int, Deposit]] = []
+        size = 0
+        for items in groups.values():
+            for item in items:
+                deposit = held.pop(item, None) or self.deposit(item)
+                if deposit is not None:
+                    batch.append((item, deposit))
+                    size += len(deposit.content)
+            if size >= _BATCH:
+                yield batch
+                batch, size = [], 0
+        if batch:
+            yield batch
+
+    def _put(self, mailbox: Mailbox, batch: list[tuple[int, Deposit]]) -> None:
+        versions = {item: mailbox.version_of(deposit) for item, deposit in batch}
+        room = self._room(mailbox, batch, versions)
+        missing: list[tuple[int, Deposit]] = []
+        outcomes: list[tuple[int, Outcome, str, str | None]] = []
+        for item, deposit in batch:
+            key = (self.place(deposit.folder), versions[item])
+            if room[key] > 0:
+                room[key] -= 1
+                missing.append((item, deposit))
+            else:
+                outcomes.append((item, Outcome.ALREADY_THERE, "", None))
+        placed = list(mailbox.put([deposit for _, deposit in missing]))
+        if len(placed) != len(missing):
+            raise ExciseError(
+                f"{self.unit.name}: the store answered for {len(placed)} items where {len(missing)} were given"
+            )
+        for (item, _), answer in zip(missing, placed, strict=True):
+            if answer.outcome is Outcome.RESTORED:
+                detail = "; ".join(filter(None, (self.detail(item), answer.detail)))
+                outcomes.append((item, self.done, detail, answer.id))
+            else:
+                outcomes.append((item, answer.outcome, answer.detail, answer.id))
+        self._prove(mailbox, batch, versions, outcomes)
+        self.journal.placed(outcomes)
+        self.channel.advance(len(batch), sum(len(deposit.content) for _, deposit in batch))
+
+    def _room(
+        self, mailbox: Mailbox, batch: Iterable[tuple[int, Deposit]], versions: Mapping[int, str]
+    ) -> dict[tuple[str, str], int]:
+        """How many copies may still be put, by place and version: as many as are wanted less those there."""
+        wanted: dict[tuple[str, str], dict[object, int]] = defaultdict(dict)
+        for item, deposit in batch:
+            key, count = self.copies(item)
+            wanted[self.place(deposit.folder), versions[item]][key] = count
+        there = self._there(mailbox, set(versions.values()))
+        return {key: sum(counts.values()) - there[key] for key, counts in wanted.items()}
+
+    def _there(self, mailbox: Mailbox, versions: set[str]) -> Counter[tuple[str, str]]:
+        """How many there are of each version, by place."""
+        there: Counter[tuple[str, str]] = Counter()
+        for (folder, version), count in mailbox.count(versions).items():
+            there[self.place(folder), version] += count
+        return there
+
+    def _prove(
+        self,
+        mailbox: Mailbox,
+        batch: Iterable[tuple[int, Deposit]],
+        versions: Mapping[int, str],
+        outcomes: Sequence[tuple[int, Outcome, str, str | None]],
+    ) -> None:
+        """Count again: every item that is said to be there must be (S20)."""
+        good = {item for item, outcome, _, _ in outcomes if outcome.finished_well}
+        wanted = Counter((self.place(deposit.folder), versions[item]) for item, deposit in batch if item in good)
+        found = self._there(mailbox, set(versions.values()))
+        short = sum(max(0, count - found.get(key, 0)) for key, count in wanted.items())
+        if short:
+            raise ExciseError(
+                f"{self.unit.name}: {short} messages were put there but not found when counted again",
+                hint="Look at the mailbox with another program, then: excise resume CASE",
+            )
+
+    def result(self, error: ExciseError | None = None) -> UnitResult:
+        """Close the books."""
+        outcomes = Counter(str(item.outcome) for item in self.journal.status.values() if item.outcome is not None)
+        record: dict[str, Any] = {"type": "mailbox-closed", "mailbox": self.unit.name, "outcomes": dict(outcomes)}
+        record |= {"open": len(self.lines) - outcomes.total(), "journal_head": self.journal.head}
+        if error is not None:
+            record["error"] = error.error_id
+        head = self.audit.append(record)
+        text, code = ("", 0) if error is None else (error.text(), error.exit_code)
+        return UnitResult(self.unit.unit, dict(outcomes), head, self.journal.head, 0, text, code)
+
+
+def run_put_unit(kind: type[PutRun], task: UnitTask, channel: Channel) -> UnitResult:
+    """Run or go on with one mailbox's messages."""
+    case = Case(task.root)
+    plan = read_plan(case, task.plan)
+    unit = kind(case, plan, plan.unit(task.unit), channel)
+    try:
+        try:
+            unit.run()
+        except ExciseError as error:
+            return unit.result(error)
+        return unit.result()
+    finally:
+        unit.close()
