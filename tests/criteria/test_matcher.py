@@ -421,6 +421,62 @@ def test_s07_the_matcher_equals_a_naive_one(facts: dict[str, Any], options: dict
         assert not verdict.matched
 
 
+KINDS = ["subject", "subject-contains", "subject-prefix", "from", "sent-since", "attachment", "body-contains", "header"]
+
+
+class Part(MimeView):
+    """A message of which the terms of some kinds cannot be answered; what it says of them is wrong."""
+
+    hidden: frozenset[str] = frozenset()
+
+    def untestable(self, term_kind: str) -> tuple[Untestable, ...]:
+        return (Untestable(term_kind, "hidden"),) if term_kind in self.hidden else super().untestable(term_kind)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        return () if any(kind.startswith("subject") for kind in self.hidden) else super().subjects
+
+    def attachments(self) -> Iterator[AttachmentView]:
+        return iter(()) if "attachment" in self.hidden else super().attachments()
+
+
+@settings(max_examples=400)
+@given(FACTS, OPTIONS, st.frozensets(st.sampled_from(KINDS)), st.booleans())
+def test_s07_a_part_of_a_message_rejects_only_what_the_whole_does_not_match(
+    facts: dict[str, Any], options: dict[str, Any], hidden: frozenset[str], subject: bool
+) -> None:
+    try:
+        found = Matcher(Criteria.from_options(**options))
+    except ExciseError:
+        return
+    data = message_of(facts)
+    part = Part(data)
+    part.hidden = hidden | {kind for kind in KINDS if kind.startswith("subject") and subject}
+    verdict = found.test(MimeView(data))
+    surely_not = not verdict.matched and not verdict.untestable
+    assert found.rejects(MimeView(data)) is surely_not
+    if found.rejects(part):
+        assert surely_not
+        assert found.may_reject_by(set(found.criteria.kinds()) - part.hidden)
+
+
+def test_s07_a_part_without_a_subject_does_not_reject_a_negated_one() -> None:
+    def clause(*terms: Any) -> Clause:
+        return Clause(any_of=terms)
+
+    attached = clause(AttachmentTerm(kind="attachment", text="a.exe"))
+    negated = clause(TextTerm(kind="subject", text="x", negated=True))
+    found = Matcher(Criteria(any_of=(Branch(all_of=(attached, negated)),)))
+    part = Part(b"Subject: x\n\n")
+    assert found.rejects(part)
+    part.hidden = frozenset({"subject"})
+    assert found.rejects(part), "it has no attachment"
+    part.hidden = frozenset({"subject", "attachment"})
+    assert not found.rejects(part)
+    assert not found.may_reject_by({"body-contains"})
+    assert found.may_reject_by({"subject"})
+
+
 PIECES = st.sampled_from(
     [
         *(

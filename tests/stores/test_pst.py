@@ -216,7 +216,7 @@ def test_s10_an_item_is_copied_whole_for_what_an_embedded_message_in_it_holds(
 def test_s07_a_folder_that_the_criteria_leave_out_is_counted_all_the_same() -> None:
     with opened(_sample("enron")) as mailbox:
         tally = Tally()
-        wanted = matcher(subject_contains=["bullets"], folder=["lokay-m/MLOKAY (Non-Privileged)/TW-Commercial Group"])
+        wanted = matcher(larger="1", folder=["lokay-m/MLOKAY (Non-Privileged)/TW-Commercial Group"])
         found = list(mailbox.find(wanted, tally))
         assert (tally.seen, len(found)) == (71, 14)
 

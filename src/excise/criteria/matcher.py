@@ -1,11 +1,12 @@
 """The one matcher (S07): it decides what matches, whatever a server or an index proposed.
 
-Invariants: ``untestable`` is empty unless the outcome is not known, and then ``matched`` is False. ``rejects_header``
-is True only where ``test`` of the whole message gives ``matched=False`` with nothing untestable.
+Invariants: ``untestable`` is empty unless the outcome is not known, and then ``matched`` is False. ``rejects`` and
+``rejects_header`` are True only where ``test`` of the whole message gives ``matched=False`` with nothing untestable.
 """
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import NamedTuple, TypeAlias
 
 from excise.criteria.evaluation import BODY_KINDS, HEADER_KINDS, MISSING, Answer, Test, compile_clause
@@ -41,11 +42,7 @@ class Matcher:
             tuple(sorted(map(compile_clause, branch.all_of), key=lambda tests: tests[-1].cost))
             for branch in criteria.any_of
         )
-        # What is left of each branch when only a header block is there: the clauses that it can answer as a whole.
-        self._header_branches = tuple(
-            tuple(clause for clause in branch if all(test.kind in HEADER_KINDS for test in clause))
-            for branch in self._branches
-        )
+        self._header_branches = self._of_kinds(HEADER_KINDS)
         self._subject_differs = subject_prefilter(criteria)
 
     @property
@@ -70,6 +67,30 @@ class Matcher:
                 return verdict
             doubts.update(dict.fromkeys(verdict.untestable))
         return Verdict(False, (), tuple(doubts)) if doubts else _NO_MATCH
+
+    def may_reject_by(self, kinds: Container[str]) -> bool:
+        """True where terms of ``kinds`` alone can be enough to tell that a message does not match."""
+        return all(self._of_kinds(kinds))
+
+    def rejects(self, part: MessageView) -> bool:
+        """True only where the message of which ``part`` tells something surely does not match.
+
+        ``part`` answers each kind of term as the whole message would, or gives it as untestable.
+        """
+        return all(
+            any(
+                all(not part.untestable(test.kind) and _ask(test, part) is False for test in clause)
+                for clause in branch
+            )
+            for branch in self._branches
+        )
+
+    def _of_kinds(self, kinds: Container[str]) -> tuple[tuple[_Clause, ...], ...]:
+        """What is left of each branch where terms of other kinds cannot be answered: clauses of ``kinds`` alone."""
+        return tuple(
+            tuple(clause for clause in branch if all(test.kind in kinds for test in clause))
+            for branch in self._branches
+        )
 
     def rejects_header(self, header: bytes) -> bool:
         """True only where the message that begins with ``header`` surely does not match.

@@ -3,9 +3,10 @@
 A ``Store`` is one kind of mail storage; it is stateless and found by its kind's name. It opens ``Mailbox`` objects, the
 unit of access, logging, evidence and parallel work. Rules that each store keeps, and the conformance suite demands:
 
-- ``find`` may yield too much, never too little (S07): it may leave out what ``matcher.rejects_header`` or
-  ``matcher.admits_folder`` surely exclude, nothing else. Every message is counted in the tally whether it is yielded
-  or not; one that cannot be read is yielded as ``Unreadable``: seen = read + unreadable, always.
+- ``find`` may yield too much, never too little (S07): it may leave out what ``matcher.rejects``,
+  ``matcher.rejects_header`` or ``matcher.admits_folder`` surely exclude, nothing else. Every message is counted in the
+  tally whether it is yielded or not; one that cannot be read is yielded as ``Unreadable``: seen = read + unreadable,
+  always.
 - Ids name an item for as long as it stays where it is, whatever happens to other items. Two equal items have two ids.
 - ``version`` is a fingerprint of what is stable in that store (S06): never flags or read state. It is a string of
   ASCII.
@@ -29,7 +30,7 @@ unit of access, logging, evidence and parallel work. Rules that each store keeps
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -121,6 +122,15 @@ class Filter(Protocol):
 
     def rejects_header(self, header: bytes) -> bool:
         """True only where the message that begins with ``header`` surely does not match."""
+
+    def may_reject_by(self, kinds: Container[str]) -> bool:
+        """True where terms of ``kinds`` alone can be enough to tell that a message does not match."""
+
+    def rejects(self, part: MessageView) -> bool:
+        """True only where the message of which ``part`` tells something surely does not match.
+
+        ``part`` answers each kind of term as the whole message would, or gives it as untestable.
+        """
 
 
 class Candidate(Protocol):

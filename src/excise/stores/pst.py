@@ -37,6 +37,7 @@ from excise.store_api.protocols import (
 from excise.stores.pst_file import PstFile, Unreachable
 from excise.stores.pst_item import EVERY_TERM, PstItem
 from excise.stores.pst_record import flags_of_item, record_of_item
+from excise.stores.pst_summary import rejected_by_table
 from excise.stores.pst_tree import PstFolder, PstNode, PstTree
 
 KIND = "pst"
@@ -108,7 +109,7 @@ class PstMailbox:
         yield from (Folder(path, count) for path, count in counts.items())
 
     def find(self, matcher: Filter, tally: Tally) -> Iterator[Candidate | Unreadable]:
-        """Every item of the folders that the criteria admit; MailboxChanged at the end where the file changed."""
+        """Every item but what the criteria surely exclude; MailboxChanged at the end where the file changed."""
         for where, reason in self._file.problems:
             tally.advance(1, 0)
             yield Unreadable(where, reason)
@@ -117,14 +118,20 @@ class PstMailbox:
                 tally.advance(1, 0)
                 yield problem
             if matcher.admits_folder(folder.path):
-                yield from self._items(folder, tally)
+                yield from self._items(folder, matcher, tally)
             else:
                 tally.advance(len(folder.nids), 0)
+            folder.forget()
         tally.flush()
         self._file.check_unchanged()
 
-    def _items(self, folder: PstFolder, tally: Tally) -> Iterator[Candidate | Unreadable]:
+    def _items(self, folder: PstFolder, matcher: Filter, tally: Tally) -> Iterator[Candidate | Unreadable]:
+        """The items of ``folder``; those that its contents table rules out are counted and not opened."""
+        rejected = rejected_by_table(folder.folder, folder.path, matcher) if folder.folder is not None else {}
         for nid in folder.nids:
+            if nid in rejected:
+                tally.advance(1, rejected[nid])
+                continue
             node = PstNode(nid, folder.path)
             try:
                 item = PstItem(self._file, nid)

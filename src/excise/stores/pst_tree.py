@@ -47,6 +47,11 @@ class PstFolder:
     nids: tuple[int, ...]
     folder: Folder | None = None
 
+    def forget(self) -> None:
+        """Let go of what was read of its tables."""
+        if self.folder is not None:
+            self.folder.forget()
+
 
 @dataclass(frozen=True, slots=True)
 class PstNode:
@@ -76,6 +81,8 @@ class PstTree:
     def __iter__(self) -> Iterator[PstFolder]:
         paths: dict[int, str] = {}
         for folder in self._below_root():
+            # Each walk says anew what is wrong.
+            folder.forget()
             path = paths[folder.nid] = self._path(folder, paths)
             yield PstFolder(path, self._own(folder.nid), folder)
         orphans = self._orphans(paths.keys())

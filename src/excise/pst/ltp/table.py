@@ -142,6 +142,21 @@ class TableContext:
         at = bisect_left(self.index, (row_id, 0))
         return next((Row(self, *each) for each in self._cut(self.index[at : at + 1]) if each[0] == row_id), None)
 
+    def bid_of_row(self, row_id: int) -> int | None:
+        """The BID of the block that holds the row ``row_id``; None where the index does not have it once.
+
+        Damaged where the matrix cannot be found.
+        """
+        at = bisect_left(self.index, (row_id, 0))
+        found = [number for each, number in self.index[at : at + 2] if each == row_id]
+        if len(found) != 1:
+            return None
+        if is_hid(self.info.hnidRows):
+            leaves, block = self.node.data.leaves, self.info.hnidRows >> self.node.ndb.format.hid_shift
+        else:
+            leaves, block = self._matrix.data.leaves if self._matrix else [], found[0] // self._per_block
+        return leaves[block] if block < len(leaves) else None
+
     def scan(self, prop_ids: Sequence[int]) -> Iterator[tuple[list[int], list[list[Cell]]]]:
         """The rows by row id in batches: (row ids, a list of values for each of ``prop_ids``).
 

@@ -19,6 +19,7 @@ from excise.pst.disk.ids import (
     NID_TYPE_CONTENTS_TABLE,
     NID_TYPE_SEARCH_CONTENTS_TABLE,
     NID_TYPE_SEARCH_FOLDER,
+    bid_key,
     nid_type,
     sibling_nid,
 )
@@ -31,8 +32,10 @@ from excise.pst.messaging.message import Message, plain_subject
 if TYPE_CHECKING:
     from excise.pst.messaging.store import MessageStore
 
-#: Outlook cuts the strings of a table at this many characters.
+#: Outlook cuts the strings of a table at this many characters (UTF-16 units).
 TABLE_STRING_LIMIT = 255
+#: What has another meaning in some code pages (ISO 2022, HZ, UTF-7), though it is ASCII.
+_SHIFTS = frozenset("\0\x0e\x0f\x1b~+")
 
 NO_ROW = "no row"
 NO_COLUMN = "no column"
@@ -208,6 +211,40 @@ class Folder:
         for nid in sorted(rows):
             yield _summary(nid, {}, dict.fromkeys(names, NO_ROW))
 
+    def row_is_current(self, nid: int) -> bool:
+        """True where the one row of the message ``nid`` is not older than it, and its own blocks are in the file.
+
+        BIDs grow, so that of two blocks the one with the higher BID was written later: a row in a block from before the
+        message's properties may be stale.
+        """
+        entry = self.store.ndb.nodes.find(nid)
+        if entry is None or self.contents is None:
+            return False
+        try:
+            bid = self.contents.bid_of_row(nid)
+        except Damaged as error:
+            self.log.add(error.damage)
+            return False
+        if bid is None or bid_key(bid) < bid_key(entry.bidData):
+            return False
+        try:
+            for own in filter(None, (entry.bidData, entry.bidSub)):
+                self.store.ndb.block_entry(own)
+        except Damaged:
+            # Whoever opens the message, as this answer asks for, is told.
+            return False
+        return True
+
+    def forget(self) -> None:
+        """Let go of what was read of the folder and its tables, and of what was found wrong with it.
+
+        It is read again where it is asked for.
+        """
+        for name in ("properties", "display_name", "contents", "associated_contents", "row_nids", "found_nids",
+                     "message_nids", "associated_nids"):  # fmt: skip
+            self.__dict__.pop(name, None)
+        self.log = DamageLog(self.store.ndb.log)
+
     def open(self, nid: int) -> Message:
         """The message ``nid``. Damaged where it is not there or cannot be read."""
         return self.store.open(nid)
@@ -282,12 +319,17 @@ def _checked(table: TableContext, name: str, column: list[Cell], doubts: list[di
     if not is_text:
         return column
     texts: list[str | None] = [value if isinstance(value, str) else None for value in column]
-    for at in [at for at, text in enumerate(texts) if text is not None and len(text) >= TABLE_STRING_LIMIT]:
+    for at in [at for at, text in enumerate(texts) if text is not None and _may_be_cut(text)]:
         doubts[at][name] = CUT
     if _is_string8(table, SUMMARY_FIELDS[name]):
-        for at in [at for at, text in enumerate(texts) if text is not None and not text.isascii()]:
+        for at in [at for at, text in enumerate(texts) if text and not (text.isascii() and _SHIFTS.isdisjoint(text))]:
             doubts[at].setdefault(name, CODE_PAGE)
     return [text and plain_subject(text) for text in texts] if name == "subject" else texts
+
+
+def _may_be_cut(text: str) -> bool:
+    # A character beyond U+FFFF is two units.
+    return 2 * len(text) >= TABLE_STRING_LIMIT and len(text) + sum(map("\uffff".__lt__, text)) >= TABLE_STRING_LIMIT
 
 
 def _is_string8(table: TableContext, prop_id: int) -> bool:
