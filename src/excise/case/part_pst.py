@@ -15,11 +15,14 @@ from excise.core.errors import ExciseError
 from excise.mapi.from_mime import from_mime
 from excise.model.item import Fetched
 from excise.pst import NewFolder, NewMessage
+from excise.pst.disk.maps import REGION
 from excise.pst_mapi.content import ORIGINAL, REBUILT, content_properties
 from excise.pst_mapi.new_message import bare_message, new_message
 
 #: What a message adds when the file is closed: its row in the folder's table, its places in the trees.
 _AT_THE_END = 2048
+#: What a message takes beside its values, and a file beside its messages: tables and trees, most of them empty.
+_ITEM, _EMPTY = 16 << 10, 32 << 10
 _LONGEST_NAME = 255
 _MOST_TWINS = 1000
 #: Outlook shows what lies in no folder to nobody who does not look for it.
@@ -40,17 +43,16 @@ class PstPart:
         shown = name.replace("\0", "").encode("utf-16-le", "replace").decode("utf-16-le", "replace")
         self._pst = excise.pst.create(stream, display_name=shown or "Evidence")
         self._folders: dict[str, tuple[NewFolder, tuple[str, ...]]] = {}
+        self._sources: dict[tuple[str, ...], str] = {}
         self._count = 0
 
-    @property
-    def size(self) -> int:
-        """Bytes that the file would have if it were closed now, about."""
-        return self._pst.size + self._count * _AT_THE_END
+    def size_with(self, item: Fetched) -> int:
+        """Bytes that the file may have with ``item`` when it is closed, more rather than less.
 
-    @staticmethod
-    def size_of(item: Fetched) -> int:
-        """Bytes that ``item`` may take, more rather than less: its text takes twice as much in UTF-16."""
-        return 3 * len(item.content) + 16384
+        The item's text takes twice as much in UTF-16, beside its own bytes. A file grows by whole regions.
+        """
+        used = self._pst.size + 3 * len(item.content) + _ITEM + (self._count + 1) * _AT_THE_END + _EMPTY
+        return used + -used % REGION + REGION
 
     def add(self, item: Fetched, *, alone: bool) -> dict[str, Any]:
         """Write one item; what its line says of it. ``alone``: no other file of the part holds its content.
@@ -100,20 +102,23 @@ class PstPart:
         """
         if path not in self._folders:
             names: tuple[str, ...] = ()
-            for name in (path or _NO_FOLDER).split("/"):
-                names = self._below(names, name.replace("%2F", "/"))
+            parts = path.split("/") if path else [_NO_FOLDER]
+            for depth, name in enumerate(parts, 1):
+                source = "/".join(parts[:depth]) if path else ""
+                names = self._below(names, name.replace("%2F", "/"), source)
             self._folders[path] = (self._pst.folder(names), names)
         return self._folders[path]
 
-    def _below(self, above: tuple[str, ...], name: str) -> tuple[str, ...]:
+    def _below(self, above: tuple[str, ...], name: str, source: str) -> tuple[str, ...]:
         plain = name.replace("\0", "").encode("utf-16-le", "replace")[: 2 * (_LONGEST_NAME - 8)]
         base = plain.decode("utf-16-le", "ignore") or "(no name)"
         for number in range(1, _MOST_TWINS):
             names = (*above, base if number == 1 else f"{base} ({number})")
             # A name that differs from another in case alone is refused.
             with suppress(ValueError):
-                self._pst.folder(names)
-                return names
+                if self._sources.setdefault(names, source) == source:
+                    self._pst.folder(names)
+                    return names
         raise ExciseError(
             f"{'/'.join(above)}: {_MOST_TWINS} folders in it have names that Outlook cannot tell apart",
             hint="Use --evidence mbox or --evidence eml.",

@@ -99,7 +99,7 @@ class PartWriter:
         plain = (EvidenceKind.MBOX in self._kinds) + (EvidenceKind.EML in self._kinds)
         size = plain * (self._size + len(item.content))
         if self._pst is not None:
-            size += self._pst.size + self._pst.size_of(item)
+            size += self._pst.size_with(item)
         return self.count == 0 or size <= self._limit
 
     def _put(self, stream: BinaryIO, name: str, data: bytes) -> None:

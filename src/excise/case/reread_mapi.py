@@ -70,12 +70,12 @@ def _compare_bag(
             yield f"{where}property {key} is missing"
         elif tag.id not in _NOT_COMPARED and (entry.tag.type != tag.type or not _equal(bag, entry, record)):
             yield f"{where}property {key} is not what it was"
-    own = f"{_SET}/{content}"
-    extra = [
-        key for key, entry in there.items()
-        if entry.tag.id not in filled_in and not (content and entry.name and str(entry.name).startswith(own))
-    ]  # fmt: skip
-    yield from (f"{where}property {key} was not there" for key in extra)
+    for key, entry in there.items():
+        is_content = content is not None and key.startswith(f"{_SET}/{content}")
+        # libpff shows a cell of a row that is not there as an empty one.
+        is_no_cell = filled_in is _FILLED_IN_ROW and not entry.raw.strip(b"\0")
+        if entry.tag.id not in filled_in and not is_content and not is_no_cell:
+            yield f"{where}property {key} was not there"
 
 
 def _place(tag: PropertyTag, name: str | None) -> str:

@@ -21,7 +21,7 @@ from excise.case.reread_mapi import differences
 from excise.core.files import open_nofollow
 from excise.mapi.properties import PropertyBag
 from excise.pst.check.database import check_database
-from excise.pst.check.report import ERROR, Report
+from excise.pst.check.report import NOTE, Report
 from excise.pst.file.read import PstFile, open_pst
 
 Line = Mapping[str, Any]
@@ -45,9 +45,10 @@ def compare_pst(path: Path, lines: Sequence[Line], compare: Callable[[str, bytes
                 own = stack.enter_context(open_pst(first))
                 report = Report(str(path), own.format_name)
                 check_database(own.ndb, report)
-            problems = [f"{path}: {each.text()}" for each in report.findings if each.grade == ERROR]
-            if problems or report.damaged:
-                yield from problems or (f"{path}: {report.counts[ERROR]} errors",)
+            # Nothing here is as a source had it, so that a warning too means that something went wrong.
+            problems = [f"{path}: {each.text()}" for each in report.findings if each.grade != NOTE]
+            if problems or not report.clean:
+                yield from problems or (f"{path}: its structure is damaged",)
                 return
             yield from _Comparison(path, own, lines, compare).run(second)
         except Unreadable as error:
