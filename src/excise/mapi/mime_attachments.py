@@ -64,7 +64,7 @@ def finished(drafts: Iterable[Draft], html: str) -> list[MapiAttachment]:
     One that is not referred to stays visible whatever its Content-ID: hidden, nobody would find it.
     """
     referred = {form for match in _CID.findall(html) for form in (match.lower(), unquote(match).lower())}
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     found: list[MapiAttachment] = []
     for draft in drafts:
         hidden = draft.hideable and draft.content_id.lower() in referred
@@ -81,23 +81,26 @@ def finished(drafts: Iterable[Draft], html: str) -> list[MapiAttachment]:
     return found
 
 
-def _short_name(name: str, taken: set[str]) -> str | None:
-    """A name of 8 and 3 characters as DOS has it, unlike those ``taken``; None where there is no name."""
+def _short_name(name: str, taken: dict[str, int]) -> str | None:
+    """A name of 8 and 3 characters as DOS has it, unlike those ``taken``; None where there is no name.
+
+    ``taken`` holds each short name, and for each stem with its ending the last number that was given to it.
+    """
     if not name:
         return None
     base = re.split(r"[/\\]", name.upper())[-1]
     stem, dot, end = base.rpartition(".")
     if not stem:
-        stem, end = base, ""
-    clean_stem, extension = _NOT_SHORT.sub("", stem) or "ATT", _NOT_SHORT.sub("", end)[:3]
-    short = f"{clean_stem}{dot if extension else ''}{extension}"
-    if short != base or len(clean_stem) > 8 or short in taken:
-        number = 1
-        while True:
-            tail = f"~{number}"
-            short = clean_stem[: 8 - len(tail)] + tail + (f".{extension}" if extension else "")
-            if short not in taken:
-                break
-            number += 1
-    taken.add(short)
+        stem, dot, end = base, "", ""
+    stem, extension = _NOT_SHORT.sub("", stem) or "ATT", dot + _NOT_SHORT.sub("", end)[:3]
+    short, group = base, f"{stem[:6]}~{extension}"
+    number = taken.get(group, 0)
+    while short != stem + extension or len(stem) > 8 or short in taken:
+        number += 1
+        tail = f"~{number}"
+        short = stem[: 8 - len(tail)] + tail + extension
+        if short not in taken:
+            taken[group] = number
+            break
+    taken[short] = 0
     return short
