@@ -10,6 +10,7 @@
 from excise.pst.check.report import Report
 from excise.pst.check.run import check_pst as check
 from excise.pst.disk.damage import Damage, Damaged
+from excise.pst.file.compact import Compaction, compact
 from excise.pst.file.create import NewFolder, NewPst
 from excise.pst.file.create import create_pst as create
 from excise.pst.file.read import PstFile
@@ -18,6 +19,6 @@ from excise.pst.messaging.names import PropertyName
 from excise.pst.messaging.new_message import NewAttachment, NewMessage, NewProperty
 
 __all__ = [
-    "Damage", "Damaged", "NewAttachment", "NewFolder", "NewMessage", "NewProperty", "NewPst", "PropertyName",
-    "PstFile", "Report", "check", "create", "open",
+    "Compaction", "Damage", "Damaged", "NewAttachment", "NewFolder", "NewMessage", "NewProperty", "NewPst",
+    "PropertyName", "PstFile", "Report", "check", "compact", "create", "open",
 ]  # fmt: skip

@@ -78,8 +78,14 @@ class HeapBuilder:
         block, number = hid_parts(item)
         self._blocks[block].replace(number, data)
 
-    def value(self, data: bytes | Tree) -> int:
-        """The HNID of a value: 0 where it is empty, a HID up to 3,580 bytes, else the NID of a subnode."""
+    def value(self, data: bytes | Tree | SubnodeEntry) -> int:
+        """The HNID of a value: 0 where it is empty, a HID up to 3,580 bytes, else the NID of a subnode.
+
+        A subnode keeps its NID, a tree gets a new one.
+        """
+        if isinstance(data, SubnodeEntry):
+            self.subnodes.append(data)
+            return data.nid
         if isinstance(data, bytes):
             if not data:
                 return 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from excise.pst.disk.heaps import CLIENT_PC, pack_pc_record
 from excise.pst.ltp.build_heap import Built, HeapBuilder
 from excise.pst.ltp.values import INLINE, PT_LONG
-from excise.pst.ndb.write_types import Sink, Tree
+from excise.pst.ndb.write_types import Sink, SubnodeEntry, Tree
 
 _LARGEST = 0x7FFFFFFF
 
@@ -22,8 +22,17 @@ class Property:
     data: bytes | Tree
 
 
+@dataclass(frozen=True, slots=True)
+class KeptProperty:
+    """A property whose value is a subnode that keeps its NID."""
+
+    prop_id: int
+    prop_type: int
+    data: SubnodeEntry
+
+
 def build_properties(
-    sink: Sink, properties: Iterable[Property], *, size_id: int | None = None, beside: int = 0
+    sink: Sink, properties: Iterable[Property | KeptProperty], *, size_id: int | None = None, beside: int = 0
 ) -> Built:
     """Write the PC of ``properties``. ValueError where an id is given twice or an inline value has another size.
 
@@ -47,7 +56,7 @@ def build_properties(
     return heap.finish(root)
 
 
-def _hnid(heap: HeapBuilder, each: Property) -> int:
+def _hnid(heap: HeapBuilder, each: Property | KeptProperty) -> int:
     size = INLINE.get(each.prop_type)
     if size is None:
         return heap.value(each.data)

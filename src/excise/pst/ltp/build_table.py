@@ -19,8 +19,10 @@ ROW_ID_TAG = 0x67F20003
 ROW_VERSION_TAG = 0x67F30003
 _RECORD, _ROW_ID = Struct("<II"), Struct("<I")
 
-#: A cell: the value as [MS-PST] stores it, or the written tree of one that is a subnode.
-CellData = bytes | Tree
+#: A cell of a new row: the value, or a written tree.
+NewCell = bytes | Tree
+#: Any cell: the value as [MS-PST] stores it, the written tree of one that is a subnode, or that subnode with its NID.
+CellData = bytes | Tree | SubnodeEntry
 
 
 @dataclass(frozen=True, slots=True)

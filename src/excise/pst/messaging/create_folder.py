@@ -10,7 +10,7 @@ from excise.pst.disk import ids
 from excise.pst.disk.heaps import MAX_HEAP_ITEM
 from excise.pst.ltp.build_heap import Built
 from excise.pst.ltp.build_properties import Property, build_properties
-from excise.pst.ltp.build_table import ROW_ID_TAG, ROW_VERSION_TAG, CellData, build_table
+from excise.pst.ltp.build_table import ROW_ID_TAG, ROW_VERSION_TAG, NewCell, build_table
 from excise.pst.ltp.values import PT_BINARY, PT_BOOLEAN, PT_LONG, PT_UNICODE, encode_value
 from excise.pst.messaging import tags
 from excise.pst.messaging.create_message import Written
@@ -90,7 +90,7 @@ class FolderBuilder:
         ):
             _enter(writer, ids.sibling_nid(self.nid, kind), build_table(writer, schema, rows))
 
-    def hierarchy_row(self, writer: NodeWriter) -> dict[int, CellData]:
+    def hierarchy_row(self, writer: NodeWriter) -> dict[int, NewCell]:
         """The row of this folder in the hierarchy table of the one above."""
         cells = {prop_id << 16 | each.prop_type: each.data for prop_id, each in self._properties().items()}
         return cells | {ROW_ID_TAG: _dword(self.nid), ROW_VERSION_TAG: _dword(writer.next_unique())}
@@ -126,7 +126,7 @@ def conversation_id(written: Written) -> bytes | None:
     return hashlib.md5(upper.encode("utf-16-le", "surrogatepass"), usedforsecurity=False).digest()
 
 
-def _row(writer: NodeWriter, nid: int, cells: Mapping[int, CellData]) -> dict[int, CellData]:
+def _row(writer: NodeWriter, nid: int, cells: Mapping[int, NewCell]) -> dict[int, NewCell]:
     """``cells`` as a row; a value that is too large for the table's heap is written here and now."""
     row = {
         tag: writer.bytes_tree(data) if isinstance(data, bytes) and len(data) > MAX_HEAP_ITEM else data

@@ -22,7 +22,7 @@ from excise.pst.disk.ids import (
 )
 from excise.pst.ltp.build_heap import Built
 from excise.pst.ltp.build_properties import Property, build_properties
-from excise.pst.ltp.build_table import ROW_ID_TAG, ROW_VERSION_TAG, CellData, Schema, build_table
+from excise.pst.ltp.build_table import ROW_ID_TAG, ROW_VERSION_TAG, NewCell, Schema, build_table
 from excise.pst.ltp.values import (
     PT_BINARY,
     PT_BOOLEAN,
@@ -73,9 +73,9 @@ class Written:
         data = None if value is None else _cell(value, PT_UNICODE, self.codec)
         return data.decode("utf-16-le", "replace") if isinstance(data, bytes) else ""
 
-    def cells(self, schema: Schema) -> dict[int, CellData]:
+    def cells(self, schema: Schema) -> dict[int, NewCell]:
         """A cell for each column of ``schema`` that is a property of the message, with its value."""
-        found: dict[int, CellData] = {}
+        found: dict[int, NewCell] = {}
         for column in schema.columns:
             value = self.properties.get(column.tag >> 16)
             data = None if value is None else _cell(value, column.tag & 0xFFFF, self.codec)
@@ -160,7 +160,7 @@ class MessageWriter:
         return SubnodeEntry(nid, built.data, self._sink.subnode_tree(built.subnodes))
 
     def _recipients(self, recipients: Sequence[Sequence[NewProperty]]) -> Built:
-        rows: list[dict[int, CellData]] = []
+        rows: list[dict[int, NewCell]] = []
         for number, recipient in enumerate(recipients, 1):
             values, objects = self._properties(recipient)
             if objects:
@@ -171,9 +171,9 @@ class MessageWriter:
 
     def _attachments(
         self, attachments: Iterable[NewAttachment], codec: str, depth: int
-    ) -> tuple[list[dict[int, CellData]], list[SubnodeEntry], bool]:
+    ) -> tuple[list[dict[int, NewCell]], list[SubnodeEntry], bool]:
         """Rows of the attachment table, attachment subnodes, and whether all attachments are hidden."""
-        rows: list[dict[int, CellData]] = []
+        rows: list[dict[int, NewCell]] = []
         entries: list[SubnodeEntry] = []
         hidden = True
         for attachment in attachments:
@@ -234,7 +234,7 @@ def _value_size(each: Property) -> int:
     return int.from_bytes(each.data[4:8], "little") if each.prop_type == PT_OBJECT else len(each.data)
 
 
-def _cell(value: Property, ptype: int, codec: str) -> CellData | None:
+def _cell(value: Property, ptype: int, codec: str) -> NewCell | None:
     """``value`` as a cell of a column of ``ptype``; None where it is of another type."""
     if value.prop_type == PT_STRING8 and ptype == PT_UNICODE and isinstance(value.data, bytes):
         return value.data.decode(codec, "replace").encode("utf-16-le")

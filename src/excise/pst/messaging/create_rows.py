@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from struct import Struct
 
-from excise.pst.ltp.build_table import CellData
+from excise.pst.ltp.build_table import NewCell
 from excise.pst.ndb.write_types import Tree
 
 _CELL, _TREE, _COUNT = Struct("<II"), Struct("<QQ"), Struct("<I")
@@ -25,7 +25,7 @@ class Rows:
         self._open = bytearray()
         self._cell_bytes = self._large = 0
 
-    def add(self, cells: Mapping[int, CellData]) -> None:
+    def add(self, cells: Mapping[int, NewCell]) -> None:
         """Keep a row. ValueError where no table can hold one more."""
         trees = sum(isinstance(each, Tree) for each in cells.values())
         size = sum(len(each) + 2 for each in cells.values() if isinstance(each, bytes))
@@ -43,18 +43,18 @@ class Rows:
             self._done.append(zlib.compress(self._open, 1))
             self._open.clear()
 
-    def __iter__(self) -> Iterator[Mapping[int, CellData]]:
+    def __iter__(self) -> Iterator[Mapping[int, NewCell]]:
         for chunk in self._done:
             yield from _unpacked(zlib.decompress(chunk))
         yield from _unpacked(bytes(self._open))
 
 
-def _unpacked(data: bytes) -> Iterator[Mapping[int, CellData]]:
+def _unpacked(data: bytes) -> Iterator[Mapping[int, NewCell]]:
     at = 0
     while at < len(data):
         (count,) = _COUNT.unpack_from(data, at)
         at += _COUNT.size
-        cells: dict[int, CellData] = {}
+        cells: dict[int, NewCell] = {}
         for _ in range(count):
             tag, size = _CELL.unpack_from(data, at)
             at += _CELL.size

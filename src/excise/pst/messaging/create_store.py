@@ -9,7 +9,7 @@ from typing import BinaryIO
 from excise.pst.disk import ids
 from excise.pst.ltp.build_heap import Built
 from excise.pst.ltp.build_properties import Property, build_properties
-from excise.pst.ltp.build_table import ROW_ID_TAG, ROW_VERSION_TAG, CellData, build_table
+from excise.pst.ltp.build_table import ROW_ID_TAG, ROW_VERSION_TAG, NewCell, build_table
 from excise.pst.ltp.values import PT_BINARY, PT_BOOLEAN, PT_LONG, PT_UNICODE, encode_value
 from excise.pst.messaging import tags
 from excise.pst.messaging.create_folder import FolderBuilder, conversation_id
@@ -108,7 +108,7 @@ class StoreBuilder:
         self._enter(_SEARCH_TABLE, build_table(self._writer, SEARCH_CONTENTS, []))
 
     def _write_tables(self) -> None:
-        receive: dict[int, CellData] = {
+        receive: dict[int, NewCell] = {
             ROW_ID_TAG: (1).to_bytes(4, "little"),
             ROW_VERSION_TAG: self._writer.next_unique().to_bytes(4, "little"),
             tags.MESSAGE_CLASS << 16 | PT_UNICODE: b"",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import BinaryIO
 
@@ -17,7 +18,7 @@ from excise.pst.disk.crypt import CRYPT_PERMUTE, encode
 from excise.pst.disk.formats import UNICODE
 from excise.pst.disk.header import INVALID_AMAP, VALID_AMAP2, Header, Root
 from excise.pst.ndb.allocate import RegionWriter
-from excise.pst.ndb.build import LEAF, MAX_REFERENCES, TreeBuilder, children
+from excise.pst.ndb.build import LEAF, MAX_REFERENCES, NO_COUNTER, TreeBuilder, children
 from excise.pst.ndb.write_types import NO_TREE, SubnodeEntry, Tree
 
 __all__ = ["LEAF", "NO_TREE", "NodeWriter", "SubnodeEntry", "Tree"]
@@ -29,15 +30,23 @@ _FRESH_RGNID = {3: 0x4000, 4: 0x10000, 8: 0x8000}
 class NodeWriter(TreeBuilder):
     """Writes a new file to ``stream``, which must be seekable and readable; what was in it is lost.
 
+    With ``like``, the header of another file, the new one goes on from its counters and keeps its encryption and all
+    that its header says beside the trees: NIDs and row versions given out there are not given out again here.
+
     Memory is one region and some 30 bytes for each block and node. A tree that nothing refers to when the file is
     closed gets no entry in the BBT; the space it takes is not given back.
     """
 
-    def __init__(self, stream: BinaryIO, *, crypt_method: int = CRYPT_PERMUTE) -> None:
-        encode(b"", crypt_method, 0)
-        super().__init__((_FRESH_RGNID.get(kind, ids.FIRST_FREE_NID_INDEX) for kind in range(32)), 1)
+    def __init__(self, stream: BinaryIO, *, crypt_method: int = CRYPT_PERMUTE, like: Header | None = None) -> None:
+        self._crypt_method = crypt_method if like is None else like.bCryptMethod
+        encode(b"", self._crypt_method, 0)
+        rgnid = [_FRESH_RGNID.get(kind, ids.FIRST_FREE_NID_INDEX) for kind in range(32)]
+        if like is not None:
+            pairs = enumerate(like.rgnid)
+            rgnid = [each if kind in NO_COUNTER else max(each, rgnid[kind]) for kind, each in pairs]
+        super().__init__(rgnid, 1 if like is None else like.dwUnique)
         self._stream = stream
-        self._crypt_method = crypt_method
+        self._like = like
         self._next_page = 1
         # Block n (from 0) has the bid (n + 1) * 4, and 2 more where it is internal, so these are in order of bids.
         self._ib, self._cb = array("Q"), array("H")
@@ -88,9 +97,12 @@ class NodeWriter(TreeBuilder):
         self._write_header(root, fmap)
 
     def _write_header(self, root: Root, fmap: bytes) -> None:
-        header = Header(
-            wVer=23, root=root, bidNextB=(len(self._ib) + 1) * ids.BID_STEP, bidNextP=self._next_page,
-            dwUnique=self._unique + 1, rgnid=self._final_rgnid(), bCryptMethod=self._crypt_method, rgbFM=fmap,
+        like = self._like or Header(
+            wVer=23, root=root, bidNextB=0, bidNextP=0, dwUnique=0, rgnid=(), bCryptMethod=self._crypt_method
+        )
+        header = replace(
+            like, root=root, bidNextB=(len(self._ib) + 1) * ids.BID_STEP, bidNextP=self._next_page,
+            dwUnique=self._unique + 1, rgnid=self._final_rgnid(), rgbFM=fmap, rgbFP=b"\xff" * 128,
         )  # fmt: skip
         self._stream.seek(0)
         self._stream.write(header.sealed().pack())
