@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ def messages(pst: excise.pst.PstFile) -> dict[int, Any]:
         for item in (*folder.messages(), *folder.associated())
         if isinstance(item, Message)
     }
+
+
+@cache
+def findings_of(path: Path) -> Counter[Any]:
+    """``findings`` of a file that does not change."""
+    return findings(path)
 
 
 def findings(path: Path) -> Counter[Any]:
@@ -107,9 +114,24 @@ def _texts(message: Message) -> Iterator[str]:
             yield from _texts(attachment.embedded)
 
 
-def markers(pst: excise.pst.PstFile, nid: int, limit: int = 24) -> set[bytes]:
+@cache
+def nodes_of(path: Path) -> dict[int, Any]:
+    """``nodes`` of a file that does not change."""
+    with excise.pst.open(path) as pst:
+        return nodes(pst)
+
+
+@cache
+def messages_of(path: Path) -> dict[int, Any]:
+    """``messages`` of a file that does not change."""
+    with excise.pst.open(path) as pst:
+        return messages(pst)
+
+
+@cache
+def markers(path: Path, nid: int, limit: int = 24) -> frozenset[bytes]:
     """What only the message ``nid`` and the rows that mirror it have: lines of its texts, pieces of its blocks."""
-    every = nodes(pst)
+    every = nodes_of(path)
     rest = b"\0".join(
         leaf
         for other, (_, content) in every.items()
@@ -118,11 +140,12 @@ def markers(pst: excise.pst.PstFile, nid: int, limit: int = 24) -> set[bytes]:
     )
     pieces = [leaf[at : at + _WINDOW] for leaf in _leaves(every[nid][1]) for at in range(0, len(leaf) - 40, 32)]
     own = (piece for piece in _spread(pieces) if len(set(piece)) > 8 and piece not in rest)
-    lines = sorted({line.strip() for line in _texts(pst.message(nid)) if 8 <= len(line.strip()) <= 200})
+    with excise.pst.open(path) as pst:
+        lines = sorted({line.strip() for line in _texts(pst.message(nid)) if 8 <= len(line.strip()) <= 200})
     # A text of other messages may stand there in the other form.
     forms = ([line.encode(codec, "replace") for codec in ("utf-16-le", "utf-8", "cp1252")] for line in _spread(lines))
     own_lines = (each for each in forms if not any(form in rest for form in each))
-    return {*islice(own, limit), *(form for each in islice(own_lines, limit) for form in each)}
+    return frozenset({*islice(own, limit), *(form for each in islice(own_lines, limit) for form in each)})
 
 
 def _spread(values: list[Any]) -> list[Any]:

@@ -13,12 +13,14 @@ from excise.pst.disk.damage import Damage, Damaged
 from excise.pst.file.compact import Compaction, compact
 from excise.pst.file.create import NewFolder, NewPst
 from excise.pst.file.create import create_pst as create
+from excise.pst.file.purge import Purged, purge
 from excise.pst.file.read import PstFile
 from excise.pst.file.read import open_pst as open
+from excise.pst.file.rewrite import Unsound
 from excise.pst.messaging.names import PropertyName
 from excise.pst.messaging.new_message import NewAttachment, NewMessage, NewProperty
 
 __all__ = [
     "Compaction", "Damage", "Damaged", "NewAttachment", "NewFolder", "NewMessage", "NewProperty", "NewPst",
-    "PropertyName", "PstFile", "Report", "check", "compact", "create", "open",
+    "PropertyName", "PstFile", "Purged", "Report", "Unsound", "check", "compact", "create", "open", "purge",
 ]  # fmt: skip

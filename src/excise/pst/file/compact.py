@@ -13,7 +13,7 @@ from excise.pst.disk.damage import Damage, Damaged, DamageLog
 from excise.pst.disk.formats import UNICODE
 from excise.pst.disk.header import CLIENT_PST
 from excise.pst.file.read import PstFile, open_pst
-from excise.pst.ltp.build_heap import Built
+from excise.pst.file.rewrite import refusing
 from excise.pst.ltp.rebuild import require_sound
 from excise.pst.messaging.removal import Removal, plan_removal
 from excise.pst.ndb.read import Node, NodeDatabase
@@ -42,11 +42,12 @@ def compact(
     ``target`` is an open file to write and read, which loses what was in it; until this returns it holds no PST that
     opens. All nodes keep their NIDs and their data, known or not; blocks that nothing refers to are left out.
 
-    Errors as of ``excise.pst.open``; DamagedInput for a file of another kind; Damaged where anything is wrong in what
-    would be copied; ValueError and Damaged as of ``plan_removal``.
+    Errors as of ``excise.pst.open``; DamagedInput for a file of another kind; Unsound where anything is wrong in what
+    would be copied, or what names a message cannot be read for certain; ValueError where one of ``without`` is not the
+    NID of a message.
     """
-    with open_pst(source) as pst:
-        require_writable(pst)
+    with open_pst(source) as pst, refusing(pst.source.name):
+        _require_writable(pst)
         removal = plan_removal(pst.store, without)
         writer = NodeWriter(target, like=pst.header)
         copier = _Copier(pst.ndb, writer)
@@ -62,7 +63,7 @@ def compact(
         return Compaction(len(pst.ndb.nodes) - len(removal.gone), len(without), tuple(sorted(removal.rebuilt)), size)
 
 
-def require_writable(pst: PstFile) -> None:
+def _require_writable(pst: PstFile) -> None:
     """DamagedInput where ``pst`` is not of the one kind that is written; Damaged where its trees are not sound."""
     if pst.ndb.format is not UNICODE or pst.header.wMagicClient != CLIENT_PST:
         kind = "an OST" if pst.is_ost else f"a {pst.format_name} file"
@@ -93,8 +94,8 @@ class _Copier:
         node, parent = self._open(nid)
         for each in node.subnodes:
             self._writer.reserve_nid(each)
-        built: Built = removal.rebuild(nid, self._writer, self._keep)
-        self._writer.node(nid, _tree(built.data), self._writer.subnode_tree(list(map(_entry, built.subnodes))), parent)
+        built = removal.rebuild(nid, self._writer, self._keep)
+        self._writer.node(nid, built.data, self._writer.subnode_tree(built.subnodes), parent)
 
     def _open(self, nid: int) -> tuple[Node, int]:
         entry = self._ndb.nodes.find(nid)
@@ -143,16 +144,6 @@ class _Copier:
             found = f"more than {self._writer.size} bytes"
             raise Damaged(Damage("ndb", "BBTENTRY", "cRef", "the BBT", -1, "counts of the references", found))
         return tree
-
-
-def _entry(subnode: SubnodeEntry) -> SubnodeEntry:
-    return SubnodeEntry(subnode.nid, _tree(subnode.data), NO_TREE if subnode.sub is None else _tree(subnode.sub))
-
-
-def _tree(tree: object) -> Tree:
-    if not isinstance(tree, Tree):
-        raise TypeError(f"{tree!r} was not written here")
-    return tree
 
 
 def _damage(node: Node, expected: str, found: str) -> Damage:

@@ -154,8 +154,8 @@ class _Plan:
         for data in _all_data(node):
             for nid, name in names.items():
                 if name in data:
-                    found = f"message 0x{nid:x} in what cannot be ({reason})"
-                    raise Damaged(_damage("node", "data", node.nid, "what can be read", found))
+                    found = f"message 0x{nid:x} in content that cannot be ({reason})"
+                    raise Damaged(_damage("node", "content", node.nid, "content that can be read", found))
         for damage in node.log.entries:
             if damage.layer == "ndb":
                 raise Damaged(damage)

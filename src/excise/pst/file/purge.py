@@ -1,0 +1,55 @@
+"""Messages taken out of a Unicode PST in place, and with them all that names or mirrors them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from excise.pst.file.rewrite import refusing
+from excise.pst.messaging.removal import Removal, plan_removal
+from excise.pst.messaging.store import MessageStore
+from excise.pst.ndb.edit import NodeEditor, edit_nodes
+from excise.pst.ndb.read import Node
+from excise.pst.ndb.write_types import SubnodeEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge came to: messages removed, and the NIDs of the nodes that got new content."""
+
+    removed: int
+    rebuilt: tuple[int, ...]
+
+
+def purge(path: str | os.PathLike[str], nids: Iterable[int], *, timeout: float = 5.0) -> Purged:
+    """Remove the messages and associated items ``nids`` from the PST at ``path``, and erase what they leave behind.
+
+    All of them or none: the file is changed at once, or stays as it was. ``timeout`` is how long to wait for a lock, in
+    seconds. Nothing is written for no messages.
+
+    Errors as of ``excise.pst.ndb.edit.edit_nodes``; Unsound where what names a message cannot be read for certain, and
+    ValueError where one of ``nids`` is not the NID of a message.
+    """
+    wanted = frozenset(nids)
+    with edit_nodes(Path(path), timeout=timeout) as editor, refusing(os.fspath(path)):
+        removal = plan_removal(MessageStore(editor.ndb, "cp1252"), wanted)
+        if wanted:
+            _apply(editor, removal)
+            editor.commit()
+        return Purged(len(wanted), tuple(sorted(removal.rebuilt)))
+
+
+def _apply(editor: NodeEditor, removal: Removal) -> None:
+    def keep(node: Node) -> SubnodeEntry:
+        return SubnodeEntry(node.nid, editor.existing(node.bid_data), editor.existing(node.bid_sub))
+
+    for nid in sorted(removal.rebuilt):
+        entry = editor.entry(nid)
+        if entry is None:
+            raise KeyError(nid)
+        built = removal.rebuild(nid, editor, keep)
+        editor.node(nid, built.data, editor.subnode_tree(built.subnodes), entry.nidParent)
+    for nid in sorted(removal.gone):
+        editor.remove(nid)

@@ -1,0 +1,256 @@
+"""Real files without one message, by a copy and in place: nothing of it is left, and all else is what it was."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import excise.pst
+from excise.core.errors import DamagedInput
+from excise.pst.disk import ids
+from excise.pst.messaging import tags
+from programs import needs_program
+from pst.purged import (
+    SAMPLES,
+    UNICODE_FILES,
+    findings,
+    findings_of,
+    found_in,
+    is_context,
+    is_table,
+    libpff_items,
+    markers,
+    messages,
+    messages_of,
+    nodes,
+    nodes_of,
+    pffexport_marks,
+    readpst_items,
+    rows,
+)
+
+Remove = Callable[..., Path]
+
+real = pytest.mark.skipif(not UNICODE_FILES, reason="EXCISE_SAMPLES is not set: no real PST files here")
+# Tables of searches of an old kind name them, and Excise cannot read these.
+REFUSED = {(name, nid) for name in ("dist-list.pst", "passworded.pst") for nid in (0x200024, 0x200044, 0x200064)}
+COUNTS = {tags.CONTENT_COUNT, tags.CONTENT_UNREAD_COUNT, tags.PST_HIDDEN_COUNT, tags.PST_HIDDEN_UNREAD}
+ROW_VERSION = 0x67F3
+
+
+def every_message() -> list[Any]:
+    found = []
+    for path in UNICODE_FILES:
+        # Messages of few folders, all alike.
+        nids = sorted(messages_of(path))[:: 12 if path.name == "enron.pst" else 1]
+        found += [pytest.param(path, nid, id=f"{path.stem}-{nid:x}") for nid in nids if (path.name, nid) not in REFUSED]
+    return found or [pytest.param(None, 0, marks=real)]
+
+
+each_message = pytest.mark.parametrize(("path", "nid"), every_message())
+
+
+def compacted(path: Path, target: Path, *nids: int) -> Path:
+    with target.open("w+b") as stream:
+        assert excise.pst.compact(path, stream, without=set(nids)).removed == len(nids)
+    return target
+
+
+def purged(path: Path, target: Path, *nids: int) -> Path:
+    shutil.copyfile(path, target)
+    target.chmod(0o600)
+    assert excise.pst.purge(target, nids).removed == len(nids)
+    return target
+
+
+@pytest.fixture(params=[compacted, purged], ids=["compact", "purge"])
+def remove(request: pytest.FixtureRequest) -> Remove:
+    way: Remove = request.param
+    return way
+
+
+@real
+@pytest.mark.parametrize("path", UNICODE_FILES, ids=lambda each: each.name)
+def test_a_compact_copy_has_the_same_nodes_and_the_marks_of_the_header(path: Path, tmp_path: Path) -> None:
+    target = compacted(path, tmp_path / "copy.pst")
+    with excise.pst.open(path) as old, excise.pst.open(target) as new:
+        assert nodes(new) == nodes_of(path)
+        assert new.header.bCryptMethod == old.header.bCryptMethod
+        assert new.header.dwUnique >= old.header.dwUnique
+        assert all(mine >= theirs for mine, theirs in zip(new.header.rgnid, old.header.rgnid, strict=True))
+        assert new.header.rgbReserved2 == old.header.rgbReserved2
+        assert (new.header.dwReserved1, new.header.bidUnused) == (old.header.dwReserved1, old.header.bidUnused)
+        assert len(new.ndb.blocks) <= len(old.ndb.blocks)
+    assert findings(target) <= findings_of(path)
+
+
+@each_message
+def test_nothing_of_a_removed_message_is_left_and_all_others_are_equal(
+    path: Path, nid: int, tmp_path: Path, remove: Remove
+) -> None:
+    target = remove(path, tmp_path / "copy.pst", nid)
+    marks = markers(path, nid)
+    # Each text is looked for in UTF-16 and in 8 bits, of which the file has one.
+    assert len(found_in(marks, path.read_bytes())) >= 3
+    assert not found_in(marks, target.read_bytes())
+    with excise.pst.open(target) as pst:
+        assert messages(pst) == {each: told for each, told in messages_of(path).items() if each != nid}
+        assert_counts(pst)
+    assert findings(target) <= findings_of(path)
+
+
+def assert_counts(pst: excise.pst.PstFile) -> None:
+    for folder in pst.folders():
+        if not folder.is_search and folder.properties is not None:
+            unread = sum(not each.flags & tags.FLAG_READ for each in folder.messages())
+            assert folder.properties.integer(tags.CONTENT_COUNT) == len(folder.message_nids)
+            assert folder.properties.integer(tags.CONTENT_UNREAD_COUNT) == unread
+
+
+@each_message
+def test_only_what_names_a_removed_message_is_changed(path: Path, nid: int, tmp_path: Path, remove: Remove) -> None:
+    target = remove(path, tmp_path / "copy.pst", nid)
+    before = nodes_of(path)
+    with excise.pst.open(path) as old, excise.pst.open(target) as new:
+        after = nodes(new)
+        assert before.keys() - {nid} == after.keys()
+        changed = [each for each in after if after[each] != before[each]]
+        assert changed
+        versions: set[bytes] = set()
+        for each in changed:
+            assert after[each][0] == before[each][0]
+            if is_table(before[each]):
+                versions |= changed_rows(rows(old, each), rows(new, each), nid)
+            elif is_context(before[each]):
+                mine, theirs = (folder_properties(pst, each) for pst in (old, new))
+                assert mine.keys() == theirs.keys()
+                assert {tag for tag in theirs if mine[tag] != theirs[tag]} <= COUNTS
+            else:
+                assert each == ids.NID_MESSAGE_INDEX
+                # Its root item remembers the highest NID, which is not given out again.
+                assert nid.to_bytes(4, "little") not in b"".join(after[each][1][0])[68:]
+        for version in versions:
+            assert old.header.dwUnique <= int.from_bytes(version, "little") < new.header.dwUnique
+
+
+def folder_properties(pst: excise.pst.PstFile, nid: int) -> dict[int, Any]:
+    (folder,) = [folder for folder in pst.folders() if folder.nid == nid]
+    assert folder.properties is not None
+    return {tag: (ptype, value) for tag, ptype, value in folder.properties.items()}
+
+
+def changed_rows(before: dict[int, Any], after: dict[int, Any], nid: int) -> set[bytes]:
+    """The versions of the rows that changed; only counts may, and only with a version of their own."""
+    assert before.keys() - {nid} == after.keys()
+    versions = set()
+    for row_id, row in after.items():
+        changed = {prop for prop in row if row[prop] != before[row_id].get(prop)}
+        assert row.keys() == before[row_id].keys()
+        assert changed <= {*COUNTS, ROW_VERSION}
+        assert not changed or ROW_VERSION in changed
+        if changed:
+            versions.add(row[ROW_VERSION])
+    return versions
+
+
+@each_message
+def test_libpff_lists_all_others_and_a_removed_message_no_more(
+    path: Path, nid: int, tmp_path: Path, remove: Remove
+) -> None:
+    pytest.importorskip("pypff")
+    target = remove(path, tmp_path / "copy.pst", nid)
+    before, after = libpff_items(path), libpff_items(target)
+    before.pop(nid, None)
+    assert after == before
+
+
+@needs_program("pffexport", "readpst")
+@each_message
+def test_pffexport_and_readpst_get_all_others_and_a_removed_message_no_more(
+    path: Path, nid: int, tmp_path: Path, remove: Remove
+) -> None:
+    target = remove(path, tmp_path / "copy.pst", nid)
+    marks = markers(path, nid)
+    with excise.pst.open(path) as pst:
+        message = pst.message(nid)
+        is_mail = message.message_class == "IPM.Note"
+        # readpst writes attachments and an RTF body as files of their own.
+        parts = 2 + len(message.attachments)
+    for name in ("before", "after"):
+        (tmp_path / name).mkdir()
+    told = pffexport_marks(path, tmp_path / "before" / "x", marks)
+    assert told or not is_mail
+    assert not pffexport_marks(target, tmp_path / "after" / "x", marks)
+    before, after = readpst_items(path, tmp_path / "r1"), readpst_items(target, tmp_path / "r2")
+    gone = before - after
+    assert after <= before
+    assert is_mail <= gone.total() <= parts
+
+
+@real
+def test_a_search_that_found_a_removed_message_has_no_row_of_it(tmp_path: Path, remove: Remove) -> None:
+    path = SAMPLES / "dist-list.pst"
+    target = remove(path, tmp_path / "copy.pst", 0x2000C4)
+    with excise.pst.open(path) as old, excise.pst.open(target) as new:
+        for pst, count in ((old, 1), (new, 0)):
+            (search,) = [folder for folder in pst.folders() if folder.display_name == "Reminders"]
+            assert len(search.found_nids) == count
+            assert search.properties is not None
+            assert search.properties.integer(tags.CONTENT_COUNT) == count
+            assert rows(pst, 0x12D)[search.nid][tags.CONTENT_COUNT] == count.to_bytes(4, "little")
+
+
+@real
+@pytest.mark.parametrize(("name", "nid"), sorted(REFUSED))
+def test_a_message_in_a_search_table_of_the_old_kind_is_refused(name: str, nid: int, tmp_path: Path) -> None:
+    refused = pytest.raises(excise.pst.Unsound, match=f"node 0x730.*message 0x{nid:x} in content that cannot be")
+    with refused as raised:
+        excise.pst.compact(SAMPLES / name, io.BytesIO(), without={nid})
+    assert raised.value.damage.place == "node 0x730"
+    with refused:
+        purged(SAMPLES / name, tmp_path / "copy.pst", nid)
+    assert [each.name for each in tmp_path.iterdir()] == ["copy.pst"]
+    assert (tmp_path / "copy.pst").read_bytes() == (SAMPLES / name).read_bytes()
+
+
+@real
+def test_all_messages_at_once_and_the_same_file_twice(tmp_path: Path, remove: Remove) -> None:
+    path = SAMPLES / "enron.pst"
+    every = sorted(messages_of(path))
+    first = remove(path, tmp_path / "first.pst", *every[::2])
+    last = remove(first, tmp_path / "last.pst", *every[1::2])
+    with excise.pst.open(first) as pst:
+        assert sorted(messages(pst)) == every[1::2]
+        assert_counts(pst)
+    with excise.pst.open(last) as pst:
+        assert not messages(pst)
+        assert_counts(pst)
+    assert findings(last) <= findings(first) <= findings_of(path)
+    assert compacted(last, tmp_path / "small.pst").stat().st_size == 271360
+
+
+@real
+def test_what_is_no_message_or_not_there_is_refused(tmp_path: Path, remove: Remove) -> None:
+    path = SAMPLES / "sample1.pst"
+    with pytest.raises(ValueError, match="not the NID of a message"):
+        remove(path, tmp_path / "copy.pst", 0x122)
+    with pytest.raises(excise.pst.Unsound, match="expected a message, found none"):
+        remove(path, tmp_path / "copy.pst", 0x200024, 0x300024)
+
+
+@real
+@pytest.mark.parametrize("name", ["sample2.pst", "test_ansi.pst"])
+def test_an_ansi_file_is_refused(name: str, tmp_path: Path, remove: Remove) -> None:
+    with pytest.raises(DamagedInput, match=r"can only be read|cannot be changed in place"):
+        remove(SAMPLES / name, tmp_path / "copy.pst", 0x200024)
+
+
+@real
+def test_a_purge_of_nothing_writes_nothing(tmp_path: Path) -> None:
+    target = purged(SAMPLES / "sample1.pst", tmp_path / "copy.pst")
+    assert target.read_bytes() == (SAMPLES / "sample1.pst").read_bytes()
