@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -15,13 +16,22 @@ from typing import Any
 import excise.pst
 from excise.pst.disk.crypt import CRYPT_PERMUTE, decode
 from excise.pst.disk.damage import DamageLog
-from excise.pst.disk.heaps import CLIENT_PC, CLIENT_TC, HN_SIGNATURE
+from excise.pst.disk.heaps import CLIENT_ID_MAP, CLIENT_MESSAGE_INDEX, CLIENT_PC, CLIENT_TC, HN_SIGNATURE
+from excise.pst.file.rewrite import entries_of, tree_of
+from excise.pst.ltp.build_heap import HeapBuilder
+from excise.pst.ltp.build_table import ROW_ID_TAG, ROW_VERSION_TAG, Column, Schema, build_table
+from excise.pst.ltp.rebuild import HeapMap
+from excise.pst.ltp.sink import Built
 from excise.pst.ltp.table import TableContext
 from excise.pst.messaging.message import Message
+from excise.pst.ndb.edit import NodeEditor, edit_nodes
 from excise.pst.ndb.read import Node
 
 SAMPLES = Path(os.environ.get("EXCISE_SAMPLES", "/nonexistent")) / "pst-samples"
 UNICODE_FILES = [path for path in sorted(SAMPLES.glob("*.pst")) if path.read_bytes()[10] >= 23]
+
+#: Enough of them for a subnode of their own in a list of the message index; there are no such messages.
+OTHER_NIDS = [0x400024 + 32 * number for number in range(1000)]
 
 _WINDOW = 32
 _CONTENTS = {0x0E, 0x0F, 0x10}
@@ -194,3 +204,70 @@ def readpst_items(path: Path, target: Path) -> Counter[bytes]:
     target.mkdir()
     subprocess.run(["readpst", "-j", "0", "-q", "-S", "-D", "-o", str(target), str(path)], check=True, timeout=120)
     return Counter(_READPST_OWN.sub(b"", each.read_bytes()) for each in target.rglob("*") if each.is_file())
+
+
+def message_index(pst: excise.pst.PstFile) -> dict[bytes, list[int]]:
+    """The lists of the message index by their keys."""
+    node = pst.ndb.node(0xE01)
+    assert node is not None
+    index = HeapMap.read(node, CLIENT_MESSAGE_INDEX, 4)
+    lists = {key: index.heap.value(hnid) for key, hnid in index.records}
+    return {
+        key: [int.from_bytes(data[at : at + 4], "little") for at in range(0, len(data), 4)]
+        for key, data in lists.items()
+    }
+
+
+def id_map(pst: excise.pst.PstFile) -> dict[bytes, int]:
+    """The records of the ID map."""
+    node = pst.ndb.node(0xC01)
+    assert node is not None
+    return dict(HeapMap.read(node, CLIENT_ID_MAP, 16).records)
+
+
+def multiplied(path: Path, target: Path, count: int) -> list[int]:
+    """A copy of ``path`` in which its only message is there ``count`` times, sharing its blocks; their NIDs.
+
+    The contents table has rows in many blocks with a large cell each, and the message index lists of all sizes.
+    """
+    shutil.copyfile(path, target)
+    target.chmod(0o600)
+    with excise.pst.open(path) as pst:
+        (nid,) = messages(pst)
+        (folder,) = [folder.nid for folder in pst.folders() if folder.message_nids]
+    with edit_nodes(target) as editor:
+        nids = [nid, *(editor.next_nid(0x04) for _ in range(count - 1))]
+        entry = editor.entry(nid)
+        assert entry is not None
+        for each in nids[1:]:
+            editor.node(each, editor.existing(entry.bidData), editor.existing(entry.bidSub), entry.nidParent)
+        large = editor.bytes_tree("To everyone; ".encode("utf-16-le") * 400)
+        table_node = editor.ndb.node(folder & ~0x1F | 0x0E)
+        assert table_node is not None
+        table = TableContext(table_node)
+        (row,) = table.rows()
+        schema = Schema(
+            tuple(Column(c.tag, c.ibData, c.cbData, c.iBit) for c in table.info.rgTCOLDESC), table.info.rgib
+        )
+        common = {table.columns[prop].tag: row.raw(prop) for prop in row.ids()}
+        cells = [
+            common | {ROW_ID_TAG: _dword(each), ROW_VERSION_TAG: _dword(editor.next_unique()), 0x0E04001F: large}
+            for each in nids
+        ]
+        _enter(editor, table_node.nid, build_table(editor, schema, cells))
+        heap = HeapBuilder(editor, CLIENT_MESSAGE_INDEX)
+        root, header = heap.add(_dword(0x40) + bytes(52)), heap.add(bytes(8))
+        lists = [nids, OTHER_NIDS, [0x300024, 0x300044], nids[3:4], nids + OTHER_NIDS]
+        records = [_dword(key) + _dword(heap.value(b"".join(map(_dword, each)))) for key, each in enumerate(lists)]
+        heap.replace(header, heap.tree(4, 4, records).pack())
+        _enter(editor, 0xE01, heap.finish(root))
+        editor.commit()
+    return nids
+
+
+def _enter(editor: NodeEditor, nid: int, built: Built) -> None:
+    editor.node(nid, tree_of(built.data), editor.subnode_tree(entries_of(built.subnodes)))
+
+
+def _dword(value: int) -> bytes:
+    return value.to_bytes(4, "little")

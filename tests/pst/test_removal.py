@@ -14,19 +14,25 @@ import excise.pst
 from excise.core.errors import DamagedInput
 from excise.pst.disk import ids
 from excise.pst.messaging import tags
+from excise.pst.messaging.removal import plan_removal
+from excise.pst.ndb.edit import edit_nodes
 from programs import needs_program
 from pst.purged import (
+    OTHER_NIDS,
     SAMPLES,
     UNICODE_FILES,
     findings,
     findings_of,
     found_in,
+    id_map,
     is_context,
     is_table,
     libpff_items,
     markers,
+    message_index,
     messages,
     messages_of,
+    multiplied,
     nodes,
     nodes_of,
     pffexport_marks,
@@ -254,3 +260,79 @@ def test_an_ansi_file_is_refused(name: str, tmp_path: Path, remove: Remove) -> N
 def test_a_purge_of_nothing_writes_nothing(tmp_path: Path) -> None:
     target = purged(SAMPLES / "sample1.pst", tmp_path / "copy.pst")
     assert target.read_bytes() == (SAMPLES / "sample1.pst").read_bytes()
+
+
+@real
+def test_messages_that_share_blocks_in_a_folder_of_many(tmp_path: Path, remove: Remove) -> None:
+    path = tmp_path / "many.pst"
+    nids = multiplied(SAMPLES / "200_recipients.pst", path, 150)
+    gone = nids[3:120:7]
+    target = remove(path, tmp_path / "copy.pst", *gone)
+    left = [nid for nid in nids if nid not in gone]
+    with excise.pst.open(path) as old, excise.pst.open(target) as new:
+        (folder,) = [each.nid for each in new.folders() if each.message_nids]
+        table = ids.sibling_nid(folder, ids.NID_TYPE_CONTENTS_TABLE)
+        before, after = nodes(old), nodes(new)
+        assert {each: after[each] for each in left} == {each: before[each] for each in left}
+        assert rows(new, table) == {row: cells for row, cells in rows(old, table).items() if row not in gone}
+        # Large cells are subnodes; they stay what they were, those of the removed rows go.
+        cells = {nid: content for nid, content in before[table][1][1].items() if content[0][0][:2] == b"T\0"}
+        kept = {nid: content for nid, content in after[table][1][1].items() if content[0][0][:2] == b"T\0"}
+        assert len(cells) == len(nids)
+        assert len(kept) == len(left)
+        assert kept.items() <= cells.items()
+        lists = {0: left, 1: OTHER_NIDS, 2: [0x300024, 0x300044], 4: left + OTHER_NIDS}
+        assert message_index(new) == {key.to_bytes(4, "little"): each for key, each in lists.items()}
+        assert_counts(new)
+    assert findings(target) <= findings(path)
+
+
+@real
+def test_the_id_map_keeps_the_record_of_a_removed_message_with_no_nid(tmp_path: Path, remove: Remove) -> None:
+    path = tmp_path / "without-old-search.pst"
+    shutil.copyfile(SAMPLES / "dist-list.pst", path)
+    path.chmod(0o600)
+    with edit_nodes(path) as editor:
+        # The search table that cannot be read, with the rest of its folder.
+        editor.remove(0x723)
+        editor.remove(0x730)
+        editor.commit()
+    target = remove(path, tmp_path / "copy.pst", 0x200064, 0x200044)
+    with excise.pst.open(path) as old, excise.pst.open(target) as new:
+        gone = {key for key, nid in id_map(old).items() if nid in (0x200064, 0x200044)}
+        assert len(gone) == 2
+        assert id_map(new) == {key: 0 if key in gone else nid for key, nid in id_map(old).items()}
+        assert_counts(new)
+    assert findings(target) <= findings(path)
+
+
+@real
+@pytest.mark.parametrize("nid", [0x802E, 0x8022, 0x12D], ids=["contents table", "folder", "hierarchy table"])
+def test_damage_in_what_must_be_written_again_is_refused(nid: int) -> None:
+    sound = (SAMPLES / "testPST.pst").read_bytes()
+    with excise.pst.open(io.BytesIO(sound)) as pst:
+        entry = pst.ndb.nodes.find(nid)
+        assert entry is not None
+        block = pst.ndb.block_entry(entry.bidData)
+    for at in range(0, block.cb, 17):
+        data = bytearray(sound)
+        data[block.ib + at] ^= 1
+        with pytest.raises(excise.pst.Unsound):
+            excise.pst.compact(io.BytesIO(data), io.BytesIO(), without={0x200024})
+        with excise.pst.open(io.BytesIO(data)) as pst, pytest.raises(excise.pst.Damaged):
+            plan_removal(pst.store, [0x200024])
+
+
+@real
+def test_a_row_without_a_message_can_be_removed(tmp_path: Path, remove: Remove) -> None:
+    path = tmp_path / "ghost.pst"
+    shutil.copyfile(SAMPLES / "testPST.pst", path)
+    path.chmod(0o600)
+    with edit_nodes(path) as editor:
+        editor.remove(0x200024)
+        editor.commit()
+    target = remove(path, tmp_path / "copy.pst", 0x200024)
+    with excise.pst.open(target) as pst:
+        assert len(messages(pst)) == 6
+        assert 0x200024 not in rows(pst, 0x802E)
+        assert_counts(pst)
