@@ -26,7 +26,8 @@ _BLOCK = re.compile(r"(?ms)^```console\n(.*?)^```$")
 _TABLE = re.compile(r"(?ms)^<!-- options: ([\w-]+) -->\n.*?^<!-- end -->$")
 #: The groups of options that commands share, as commands.md names them.
 GROUPS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
-    "criteria": options.criteria_options,
+    "criteria": options.term_options,
+    "scope": options.scope_options,
     "evidence": options.evidence_options,
     "limits": options.limit_options,
     "confirmation": options.confirm_options,

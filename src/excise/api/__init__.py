@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from excise.case.layout import Authorisation, Case
     from excise.case.parts import EvidenceKind
     from excise.case.plan import Caps, Plan
+    from excise.engine.import_plan import ImportOrder
     from excise.engine.planner import Order, distinct_subjects
     from excise.engine.restore import RestoreOrder
     from excise.engine.run import RunResult
@@ -36,6 +37,7 @@ _FROM = {
     "Case": "excise.case.layout",
     "Disposal": "excise.model.item",
     "EvidenceKind": "excise.case.parts",
+    "ImportOrder": "excise.engine.import_plan",
     "Order": "excise.engine.planner",
     "Outcome": "excise.model.item",
     "Plan": "excise.case.plan",
@@ -64,6 +66,7 @@ __all__ = [
     "Case",
     "Disposal",
     "EvidenceKind",
+    "ImportOrder",
     "Order",
     "Outcome",
     "Plan",

@@ -14,7 +14,8 @@ from excise.case.verify import Check, verify_case
 from excise.core.errors import ConfirmationMissing, Refused, UsageError
 from excise.core.files import write_durably
 from excise.core.marker import enclosing_case
-from excise.engine import planner, restore, run
+from excise.engine import import_plan, planner, restore, run
+from excise.engine.channel import Channel
 from excise.engine.journal import replay
 from excise.store_api import registry
 from excise.store_api.discovery import Scope, find_mailboxes
@@ -47,6 +48,13 @@ class Work:
     def plan_restore(self, order: restore.RestoreOrder) -> Plan:
         """Freeze a plan that puts removed messages back."""
         plan = restore.make_restore_plan(self.case, order, self.audit)
+        self.save_head()
+        return plan
+
+    def plan_import(self, order: import_plan.ImportOrder) -> Plan:
+        """Read all of the evidence and freeze a plan that puts it into a mailbox."""
+        channel = Channel(self.setting.progress.advance, self.setting.stop)
+        plan = import_plan.make_import_plan(self.case, order, self.audit, channel)
         self.save_head()
         return plan
 

@@ -179,7 +179,7 @@ def _unit_problems(
         ended = not _is_under_way(audit, plan) and not _given_up(reading)
         if bound and bound[-1][key] and bound[-1][key] != reading.head and ended:
             problems.append(f"{path}: records follow the last head that the audit log bound")
-    if plan.action != "restore":
+    if plan.action.preserves:
         problems += _evidence_problems(case, plan, unit, status, records)
     return problems
 

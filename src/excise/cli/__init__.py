@@ -24,12 +24,17 @@ _COMMANDS = {
     "run": "Execute a case's plan.",
     "resume": "Finish an interrupted run.",
     "restore": "Put removed messages back where they were.",
+    "import": "Put what evidence holds, and a mailbox lacks, into that mailbox.",
     "verify": "Check evidence, manifests, journals and audit chain.",
     "status": "Show where a case stands, per mailbox.",
     "mailboxes": "List the mailboxes of a source.",
     "check": "Check the structure of mail files; report, never repair.",
     "demo": "The main job on bundled mail, explained as it goes.",
 }
+
+
+#: Commands whose module cannot bear their name.
+_MODULES = {"import": "importing"}
 
 
 class _LazyGroup(click.Group):
@@ -41,7 +46,7 @@ class _LazyGroup(click.Group):
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"excise.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"excise.cli.{_MODULES.get(cmd_name, cmd_name)}").command
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:

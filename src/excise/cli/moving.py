@@ -135,6 +135,21 @@ def ask(work: Work, plan: Plan) -> None:
     work.confirm(plan, "number of matches typed at a terminal")
 
 
+def confirm_putting(options: dict[str, Any], plan: Plan, verb: str, hint: str) -> str:
+    """Have a person confirm a plan that puts messages into mailboxes; how it was. ConfirmationMissing otherwise."""
+    expected = options["expect_matches"]
+    if expected is not None and expected != plan.matches:
+        raise ConfirmationMissing(f"expected {expected:,} messages, found {plan.matches:,}: nothing was {verb}")
+    if options["yes"]:
+        return "--yes" + ("" if expected is None else f" --expect-matches {expected}")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ConfirmationMissing(f"this was a dry run: nothing was {verb}", hint=hint)
+    typed = click.prompt(f"To have them {verb}, type their number", default="", show_default=False)
+    if typed.strip().replace(",", "") != str(plan.matches):
+        raise ConfirmationMissing(f"not confirmed: nothing was {verb}")
+    return "number of messages typed at a terminal"
+
+
 def finish(options: dict[str, Any], work: Work, result: RunResult) -> int:
     """Show how a run ended; the exit status."""
     if options["as_json"]:

@@ -64,9 +64,13 @@ def _name(flag: str) -> str:
 
 
 def criteria_options(command: Command) -> Command:
-    """What to look for, and where: SOURCE…, criteria, mailboxes, profile."""
-    made = [click.argument("sources", nargs=-1, metavar="SOURCE...")]
-    made += [click.option(flag, _name(flag), metavar=what, multiple=True, help=text) for flag, what, text in _CRITERIA]
+    """What to look for, and where."""
+    return _apply(command, [click.argument("sources", nargs=-1, metavar="SOURCE..."), term_options, scope_options])
+
+
+def term_options(command: Command) -> Command:
+    """What to look for."""
+    made = [click.option(flag, _name(flag), metavar=what, multiple=True, help=text) for flag, what, text in _CRITERIA]
     made += [click.option(flag, _name(flag), metavar=what, help=text) for flag, what, text in _SINGLE]
     made += [
         click.option(
@@ -77,6 +81,13 @@ def criteria_options(command: Command) -> Command:
         ),
         click.option("--with-replies", is_flag=True, help="Replies and forwards too (comes with a later release)."),
         click.option("--criteria", "criteria_file", type=_PATH, metavar="FILE", help="Criteria as TOML."),
+    ]
+    return _apply(command, made)
+
+
+def scope_options(command: Command) -> Command:
+    """Which mailboxes of the sources, and the profile."""
+    made = [
         click.option("--profile", metavar="FILE|NAME", help="A saved job in TOML; options override it."),
         click.option("--replace-criteria", is_flag=True, help="Use the criteria given here instead of the profile's."),
         click.option("--mailbox", "mailbox", multiple=True, metavar="NAME", help="Only this mailbox of the sources."),
@@ -214,6 +225,12 @@ class Given:
         if not on_line and trace is not None and _has_column(trace, _ID_HEADS):
             ids = trace  # a message trace is scope and criteria at once
         return Criteria.from_options(**options, message_ids=None if ids is None else _column(ids, _ID_HEADS))
+
+    def optional_criteria(self) -> Criteria | None:
+        """The criteria where any were given; None for commands that may go without."""
+        names = [*map(_name, (f"--{name}" for name in _CRITERIA_NAMES)), "any_", "with_replies"]
+        given = any(self.options.get(name) for name in [*names, "criteria_file", "message_ids"])
+        return self.criteria() if given else None
 
     def evidence(self) -> tuple[EvidenceKind, ...]:
         """The kinds of evidence."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from excise.cli.moving import finish
+from excise.cli.moving import confirm_putting, finish
 from excise.cli.options import confirm_options, work_options
 from excise.cli.screen import say, table, working
-from excise.core.errors import ConfirmationMissing, UsageError
+from excise.core.errors import UsageError
 from excise.core.text import shown
 
 
@@ -47,18 +46,6 @@ def command(ctx: click.Context, /, case_dir: Path, only: tuple[str, ...], into: 
         if not options["as_json"] and not options["quiet"]:
             say(f"Plan {plan.number}: restore {plan.matches:,} messages")
             say(table([(shown(u.name, 60), f"{u.matches:,}") for u in plan.units], ("mailbox", "messages")))
-        _confirm(options, plan.matches)
+        confirm_putting(options, plan, "put back", "Give --yes to put them back.")
         work.confirm(plan, "restore")
         ctx.exit(finish(options, work, work.run(plan)))
-
-
-def _confirm(options: dict[str, Any], matches: int) -> None:
-    expected = options["expect_matches"]
-    if expected is not None and expected != matches:
-        raise ConfirmationMissing(f"expected {expected:,} messages, found {matches:,}: nothing was put back")
-    if options["yes"]:
-        return
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise ConfirmationMissing("this was a dry run: nothing was put back", hint="Give --yes to put them back.")
-    if click.prompt("To put them back, type their number", default="", show_default=False).strip() != str(matches):
-        raise ConfirmationMissing("not confirmed: nothing was put back")

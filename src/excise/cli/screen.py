@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from excise.core.text import shown, shown_lines
+from excise.model.item import Action, Outcome
 
 if TYPE_CHECKING:
     from excise.api import Plan, RunResult, Setting
@@ -107,6 +108,9 @@ def show_plan(plan: Plan) -> None:
 
     header = plan.header
     say(f"Plan {plan.number}: {plan.action.value}")
+    if plan.action is Action.IMPORT:
+        _show_import(plan)
+        return
     if "rule" not in header:
         say(table([(shown(unit.name, 60), f"{unit.matches:,}") for unit in plan.units], ("mailbox", "messages")))
         say(f"Plan hash: {plan.sha256}")
@@ -139,6 +143,34 @@ def show_plan(plan: Plan) -> None:
     )
     if header["refused"]:
         say(f"Refused as a whole: {header['refused']}")
+    say(f"Plan hash: {plan.sha256}")
+
+
+def _show_import(plan: Plan) -> None:
+    """What an import would put where."""
+    from collections import Counter
+
+    from excise.case.plan import read_matches
+
+    target, *sources = plan.units
+    lines = read_matches(plan, target)
+    taken = Counter(line["from_unit"] for line in lines)
+    rows = [
+        (shown(u.name, 60), f"{u.seen:,}", f"{taken[u.unit]:,}", f"{u.unreadable + u.untestable:,}", _note(u))
+        for u in sources
+    ]
+    say(table(rows, ("evidence", "messages", "to import", "not read", "note")))
+    for place in plan.header["scope"]["passed_over"]:
+        say(f"Passed over: {shown(place)}")
+    folders = Counter(line["folder"] for line in lines).most_common()
+    size = f"{target.match_bytes / 1e6:,.1f} MB"
+    say(f"{plan.matches:,} messages, {size}, into {shown(target.name)}, of which only what is not there is put there:")
+    for folder, count in folders[:_SUBJECTS]:
+        say(f"  {count:>6,} × {shown(folder, 100) or '(no folder)'}")
+    if len(folders) > _SUBJECTS:
+        say(f"  … and {len(folders) - _SUBJECTS:,} more folders; all stand in {plan.directory}/matches")
+    if plan.header["refused"]:
+        say(f"Refused as a whole: {plan.header['refused']}")
     say(f"Plan hash: {plan.sha256}")
 
 
@@ -207,7 +239,7 @@ def _last_line(result: RunResult, case: Any) -> str:
             f"Not finished: mailboxes could not be worked through to their end. Mend the cause, then: "
             f"excise resume {case.root} (or, to close the case all the same: excise resume {case.root} --finish)"
         )
-    bad = {k: v for k, v in result.outcomes.items() if k not in ("removed", "copied", "restored", "already there")}
+    bad = {k: v for k, v in result.outcomes.items() if not Outcome(k).finished_well}
     if bad:
         listed = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(bad.items()))
         return f"Finished, but not all as planned: {listed}. Each is in {case.root}/outcome.csv"

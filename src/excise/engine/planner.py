@@ -108,7 +108,7 @@ def make_plan(
             unit = replace(task.unit, not_searched=result.message, not_searched_code=result.exit_code)
         assert isinstance(unit, UnitPlan)  # noqa: S101 - for the type checker
         units.append(unit)
-        audit.append(_search_record(number, unit))
+        audit.append(search_record(number, unit))
     if stop.is_set():
         raise Interrupted(
             "stopped before the plan was finished; nothing was touched", hint="Start again with a new case directory."
@@ -116,7 +116,7 @@ def make_plan(
     units.sort(key=lambda unit: unit.unit)
     units.extend(_lost(scope, first + len(units)))
     for unit in units[len(tasks) :]:
-        audit.append(_search_record(number, unit))
+        audit.append(search_record(number, unit))
     plan = write_plan(case, number, _header(order, scope, units), units)
     audit.append({"type": "plan-made", "plan": number, "plan_sha256": plan.sha256, "matches": plan.matches})
     return plan
@@ -142,7 +142,8 @@ def _lost(scope: Scope, first: int) -> Iterator[UnitPlan]:
         yield UnitPlan(number, "", "", lost.name, "", not_searched=lost.reason, not_searched_code=lost.exit_code)
 
 
-def _search_record(plan: int, unit: UnitPlan) -> dict[str, Any]:
+def search_record(plan: int, unit: UnitPlan) -> dict[str, Any]:
+    """What the audit log says of a mailbox that was searched, or was not."""
     record: dict[str, Any] = {"type": "mailbox-searched", "plan": plan, "unit": unit.unit, "mailbox": unit.name}
     record |= {"identity": unit.identity, "seen": unit.seen, "matches": unit.matches}
     record |= {"unreadable": unit.unreadable, "untestable": unit.untestable, "false_hits": unit.false_hits}
@@ -158,12 +159,12 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
     rest: list[bytes] = []
     for found in open_and_search(task.info, Criteria.from_canonical(task.criteria), searched, channel):
         if isinstance(found, NotTested):
-            rest.append(canonical_json(_not_tested_line(found)) + b"\n")
+            rest.append(canonical_json(not_tested_line(found)) + b"\n")
             continue
         count += 1
         doubtful += bool(found.doubt)
         size += found.envelope.get("size") or 0
-        lines.append(canonical_json(_match_line(count, found)) + b"\n")
+        lines.append(canonical_json(match_line(count, found)) + b"\n")
     hashes = []
     for path, content in (
         (matches_path(task.directory, task.unit.unit), lines),
@@ -189,7 +190,8 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
     )
 
 
-def _match_line(item: int, found: Match) -> dict[str, Any]:
+def match_line(item: int, found: Match) -> dict[str, Any]:
+    """The line of a planned item."""
     return {
         "item": item,
         "id": found.id,
@@ -201,7 +203,8 @@ def _match_line(item: int, found: Match) -> dict[str, Any]:
     }
 
 
-def _not_tested_line(found: NotTested) -> dict[str, Any]:
+def not_tested_line(found: NotTested) -> dict[str, Any]:
+    """The line of what could not be tested or read."""
     terms = [{"term": term, "reason": reason} for term, reason in found.terms]
     return {"id": found.id, "folder": found.folder, "where": found.where, "terms": terms, "envelope": found.envelope}
 

@@ -41,6 +41,7 @@ class PutRun(ABC):
         self.journal = Journal(directory / "journal.jsonl", list(self.lines))
         self.audit = ChainedLog(directory / "audit.jsonl")
         self.unread: dict[int, str] = {}
+        self._known: Counter[tuple[str, str]] = Counter()
 
     def close(self) -> None:
         """Close both logs."""
@@ -61,9 +62,17 @@ class PutRun(ABC):
         """The folder as copies are counted by it."""
 
     @abstractmethod
+    def likeness(self, item: int, version: str) -> str:
+        """What the planned item, of ``version`` in this mailbox, has in common with those that it is counted with."""
+
+    @abstractmethod
     def copies(self, item: int) -> tuple[object, int]:
-        """How many equal copies of the planned item there should be, and what they are equal in: each key counts
-        once."""
+        """How many of its like there should be in its place, and where those come from: each origin counts once."""
+
+    def look(self, mailbox: Mailbox) -> Counter[tuple[str, str]]:
+        """How many there are by place and likeness, whatever their versions, before anything is put."""
+        del mailbox
+        return Counter()
 
     def detail(self, item: int) -> str:
         """What is worth knowing of an item that was put."""
@@ -79,6 +88,7 @@ class PutRun(ABC):
                 self.journal.note("recovered", what=done)
             self.audit.append({"type": "mailbox-opened", "mailbox": self.unit.name, "identity": mailbox.info.identity})
             todo = self.journal.in_state(State.PLANNED, State.PUTTING)
+            self._known = self.look(mailbox)
             self.journal.event(Event.PUTTING, todo)
             for batch in self._batches(mailbox, todo):
                 self._put(mailbox, batch)
@@ -92,7 +102,7 @@ class PutRun(ABC):
             )
 
     def _batches(self, mailbox: Mailbox, todo: Sequence[int]) -> Iterator[list[tuple[int, Deposit]]]:
-        """Items in batches of bounded size, twins of one version in one folder always together (they are counted
+        """Items in batches of bounded size, those of one likeness for one place always together (they are counted
         together)."""
         groups: dict[tuple[str, str], list[int]] = defaultdict(list)
         held: dict[int, Deposit] = {}
@@ -101,7 +111,8 @@ class PutRun(ABC):
             deposit = self.deposit(item)
             if deposit is None:
                 continue
-            groups[self.place(deposit.folder), mailbox.version_of(deposit)].append(item)
+            like = self.likeness(item, mailbox.version_of(deposit))
+            groups[self.place(deposit.folder), like].append(item)
             room -= len(deposit.content)
             if room >= 0:
                 held[item] = deposit
@@ -122,11 +133,12 @@ class PutRun(ABC):
 
     def _put(self, mailbox: Mailbox, batch: list[tuple[int, Deposit]]) -> None:
         versions = {item: mailbox.version_of(deposit) for item, deposit in batch}
-        room = self._room(mailbox, batch, versions)
+        before = self._there(mailbox, set(versions.values()))
+        room = self._room(batch, versions, before)
         missing: list[tuple[int, Deposit]] = []
         outcomes: list[tuple[int, Outcome, str, str | None]] = []
         for item, deposit in batch:
-            key = (self.place(deposit.folder), versions[item])
+            key = (self.place(deposit.folder), self.likeness(item, versions[item]))
             if room[key] > 0:
                 room[key] -= 1
                 missing.append((item, deposit))
@@ -143,20 +155,27 @@ class PutRun(ABC):
                 outcomes.append((item, self.done, detail, answer.id))
             else:
                 outcomes.append((item, answer.outcome, answer.detail, answer.id))
-        self._prove(mailbox, batch, versions, outcomes)
+        put = {item for item, outcome, _, _ in outcomes if outcome is self.done}
+        self._prove(mailbox, [(item, deposit) for item, deposit in missing if item in put], versions, before)
         self.journal.placed(outcomes)
         self.channel.advance(len(batch), sum(len(deposit.content) for _, deposit in batch))
 
     def _room(
-        self, mailbox: Mailbox, batch: Iterable[tuple[int, Deposit]], versions: Mapping[int, str]
+        self, batch: Iterable[tuple[int, Deposit]], versions: Mapping[int, str], before: Mapping[tuple[str, str], int]
     ) -> dict[tuple[str, str], int]:
-        """How many copies may still be put, by place and version: as many as are wanted less those there."""
+        """How many copies may still be put, by place and likeness: as many as are wanted less those there."""
         wanted: dict[tuple[str, str], dict[object, int]] = defaultdict(dict)
+        there: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
         for item, deposit in batch:
-            key, count = self.copies(item)
-            wanted[self.place(deposit.folder), versions[item]][key] = count
-        there = self._there(mailbox, set(versions.values()))
-        return {key: sum(counts.values()) - there[key] for key, counts in wanted.items()}
+            place, version = self.place(deposit.folder), versions[item]
+            key = (place, self.likeness(item, version))
+            origin, count = self.copies(item)
+            wanted[key][origin] = count
+            there[key][version] = before.get((place, version), 0)
+        return {
+            key: sum(counts.values()) - max(sum(there[key].values()), self._known[key])
+            for key, counts in wanted.items()
+        }
 
     def _there(self, mailbox: Mailbox, versions: set[str]) -> Counter[tuple[str, str]]:
         """How many there are of each version, by place."""
@@ -168,15 +187,14 @@ class PutRun(ABC):
     def _prove(
         self,
         mailbox: Mailbox,
-        batch: Iterable[tuple[int, Deposit]],
+        put: Iterable[tuple[int, Deposit]],
         versions: Mapping[int, str],
-        outcomes: Sequence[tuple[int, Outcome, str, str | None]],
+        before: Mapping[tuple[str, str], int],
     ) -> None:
-        """Count again: every item that is said to be there must be (S20)."""
-        good = {item for item, outcome, _, _ in outcomes if outcome.finished_well}
-        wanted = Counter((self.place(deposit.folder), versions[item]) for item, deposit in batch if item in good)
-        found = self._there(mailbox, set(versions.values()))
-        short = sum(max(0, count - found.get(key, 0)) for key, count in wanted.items())
+        """Count again: every item that was put must be there, beside those that were there before (S20)."""
+        new = Counter((self.place(deposit.folder), versions[item]) for item, deposit in put)
+        found = self._there(mailbox, {version for _, version in new})
+        short = sum(max(0, count + before.get(key, 0) - found[key]) for key, count in new.items())
         if short:
             raise ExciseError(
                 f"{self.unit.name}: {short} messages were put there but not found when counted again",

@@ -222,6 +222,11 @@ class RestoreRun(PutRun):
         """The folder as it is counted: another store (``--into``) may call it otherwise, so there all count as one."""
         return "" if self.plan.header["scope"]["into"] else folder
 
+    def likeness(self, item: int, version: str) -> str:
+        """What was removed is known by its version."""
+        del item
+        return version
+
     def copies(self, item: int) -> tuple[object, int]:
         """As many copies as were removed from that folder of that mailbox."""
         line = self.lines[item]

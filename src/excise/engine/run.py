@@ -25,12 +25,16 @@ from excise.core.errors import STATUS_ORDER, ConfirmationMissing, DoesNotVerify,
 from excise.core.files import os_error, write_durably
 from excise.core.marker import CASE_FILE
 from excise.engine.channel import Channel, Progress, UnitError, run_units
+from excise.engine.import_run import run_import_unit
 from excise.engine.journal import Journal, replay
 from excise.engine.planner import check_space
 from excise.engine.restore import run_restore_unit
 from excise.engine.unit import UnitResult, UnitTask, run_unit
 from excise.model.item import INCOMPLETE, Action, Outcome
 from excise.store_api import registry
+
+#: Outcomes of which the detail says where something of the item was missing.
+_WHOLE = (Outcome.COPIED, Outcome.IMPORTED)
 
 
 @dataclass(slots=True)
@@ -91,7 +95,7 @@ def execute(
             hint=f"Look at it, then: excise run {case.root} --confirm {plan.sha256[:12]}",
         )
     begun = _has(audit, "run-started", plan)
-    if not begun and plan.action is not Action.RESTORE:
+    if not begun and plan.action.preserves:
         check_space(case, plan)
     kind = "run-resumed" if begun else "run-started"
     audit.append({"type": kind, "plan": plan.number, "plan_sha256": plan.sha256, "who": who()})
@@ -126,7 +130,8 @@ def _run_units(
     case: Case, plan: Plan, audit: ChainedLog, result: RunResult, jobs: int, progress: Progress, stop: threading.Event
 ) -> None:
     tasks = [UnitTask(case.root, plan.number, unit.unit) for unit in plan.units if unit.matches]
-    work: Callable[[UnitTask, Channel], UnitResult] = run_restore_unit if plan.action is Action.RESTORE else run_unit
+    putting = {Action.RESTORE: run_restore_unit, Action.IMPORT: run_import_unit}
+    work: Callable[[UnitTask, Channel], UnitResult] = putting.get(plan.action, run_unit)
     local = all(registry.store(unit.kind).capabilities.local_files for unit in plan.units if unit.matches)
     for task, ended in run_units(work, tasks, jobs=jobs, local=local, progress=progress, stop=stop):
         unit = plan.unit(task.unit)
@@ -191,7 +196,7 @@ def _count(case: Case, plan: Plan, result: RunResult) -> None:
                     result.open_items += 1
                 else:
                     result.outcomes[item.outcome.value] += 1
-                    result.incomplete += item.outcome is Outcome.COPIED and item.detail.startswith(INCOMPLETE)
+                    result.incomplete += item.outcome in _WHOLE and item.detail.startswith(INCOMPLETE)
 
 
 def _exit_code(plan: Plan, result: RunResult) -> int:
@@ -285,8 +290,8 @@ def _outcome_rows(case: Case, plan: Plan) -> Iterator[dict[str, Any]]:
                 "outcome": None if item.outcome is None else item.outcome.value,
                 "detail": item.detail,
                 "part": item.part or None,
-                "sha256": item.sha256 or None,
-                "size": item.size if item.part else None,
+                "sha256": item.sha256 or match.get("sha256"),
+                "size": item.size if item.part else match.get("size"),
             }
 
 

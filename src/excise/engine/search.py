@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from excise.criteria import Criteria, Matcher
+from excise.criteria import Criteria, Matcher, Verdict
 from excise.engine.channel import Channel
-from excise.model.message import Untestable, envelope
+from excise.model.message import MessageView, Untestable, envelope
 from excise.store_api import registry
 from excise.store_api.errors import MailboxChanged
-from excise.store_api.protocols import Mailbox, MailboxInfo, Tally, Unreadable
+from excise.store_api.protocols import Candidate, Filter, Mailbox, MailboxInfo, Tally, Unreadable
 
 #: How often a mailbox that changes while it is read is read at most, and the pause before the second time, in seconds.
 _ATTEMPTS = 6
@@ -51,9 +51,32 @@ class Searched:
     untestable: int = 0
 
 
+class Judge(Filter, Protocol):
+    """Who decides what matches."""
+
+    def test(self, view: MessageView) -> Verdict:
+        """Test one message."""
+
+
+class Searchable(Protocol):
+    """What can be searched: a mailbox is one."""
+
+    @property
+    def info(self) -> MailboxInfo:
+        """It as it is now."""
+
+    def find(self, matcher: Filter, tally: Tally) -> Iterator[Candidate | Unreadable]:
+        """What may match; a candidate's view is good until the next one is asked for."""
+
+
 def search_mailbox(
     mailbox: Mailbox, criteria: Criteria, searched: Searched, channel: Channel
 ) -> list[Match | NotTested]:
+    """Search an open mailbox for what ``criteria`` match; see ``search_by``."""
+    return search_by(Matcher(criteria), mailbox, searched, channel)
+
+
+def search_by(judge: Judge, mailbox: Searchable, searched: Searched, channel: Channel) -> list[Match | NotTested]:
     """Search an open mailbox. ``searched`` holds the counts at the end; the mailbox must be the same one then (S30).
 
     What another program rewrote meanwhile (Dovecot does so in an mbox into which mail is delivered) is read again, a
@@ -64,7 +87,7 @@ def search_mailbox(
     for left in reversed(range(_ATTEMPTS)):
         searched.tally, searched.matches, searched.untestable = Tally(report=channel.advance), 0, 0
         try:
-            found = list(_search_once(mailbox, criteria, searched, channel))
+            found = list(_search_once(judge, mailbox, searched, channel))
         except MailboxChanged:
             if not left or mailbox.info.identity != before:
                 raise
@@ -84,16 +107,15 @@ def search_mailbox(
 
 
 def _search_once(
-    mailbox: Mailbox, criteria: Criteria, searched: Searched, channel: Channel
+    judge: Judge, mailbox: Searchable, searched: Searched, channel: Channel
 ) -> Iterator[Match | NotTested]:
-    matcher = Matcher(criteria)
-    for found in mailbox.find(matcher, searched.tally):
+    for found in mailbox.find(judge, searched.tally):
         channel.check()
         if isinstance(found, Unreadable):
             searched.tally.unreadable += 1
             yield NotTested(found.id, found.folder, found.where, (Untestable("message", found.reason),))
             continue
-        verdict = matcher.test(found.view)
+        verdict = judge.test(found.view)
         if verdict.matched:
             searched.matches += 1
             yield Match(found.id, found.version, found.view.folder, verdict.terms, found.doubt, envelope(found.view))

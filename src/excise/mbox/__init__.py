@@ -23,6 +23,7 @@ from excise.mbox.identity import (
     flags,
     from_line,
     from_line_key,
+    likeness,
 )
 from excise.mbox.quoting import quote_mboxrd, quote_mboxrd_chunks, unquote_mboxrd, unquote_mboxrd_chunks
 from excise.mbox.view import Buffer, FileShrank, FileView
@@ -48,6 +49,7 @@ __all__ = [
     "from_line_key",
     "header_block",
     "is_from_line",
+    "likeness",
     "looks_like_mbox",
     "quote_mboxrd",
     "quote_mboxrd_chunks",

@@ -38,6 +38,7 @@ _VOLATILE = re.compile(
     + b"|".join(re.escape(name.encode()) for name in VOLATILE_FIELDS)
     + rb")[ \t]*:[^\n]*(?:\n[ \t][^\n]*)*(?:\n|\Z)"
 )
+_QUOTED = re.compile(rb"(?m)^>+From ")
 _HEADER_END = re.compile(rb"\n\r?\n")
 #: The names of the months in a From_ line.
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
@@ -49,6 +50,17 @@ _DATE = re.compile(
 _STATUS = {"R": "seen"}
 _X_STATUS = {"A": "answered", "F": "flagged", "T": "draft", "D": "deleted"}
 _MOZILLA = {0x0001: "seen", 0x0002: "answered", 0x0004: "flagged", 0x0008: "deleted", 0x1000: "forwarded"}
+
+
+def likeness(content: bytes) -> str:
+    """A hash of a message that is the same however stores have kept it, as 64 hex digits.
+
+    It leaves out what keeping changes: the volatile fields, line ends, ``>`` before From_ lines, line ends at the end.
+    """
+    data = content.replace(b"\r\n", b"\n")
+    size = end.start() + 1 if (end := _HEADER_END.search(data)) else len(data)
+    head, body = _VOLATILE.sub(b"", data[:size]), _QUOTED.sub(b"From ", data[size:])
+    return hashlib.sha256(head.rstrip(b"\n") + b"\n" + body.rstrip(b"\n")).hexdigest()
 
 
 def from_line(buffer: Buffer, entry: Entry) -> bytes:

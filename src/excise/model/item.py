@@ -18,11 +18,17 @@ class Action(StrEnum):
     MOVE = "move"
     PURGE = "purge"
     RESTORE = "restore"
+    IMPORT = "import"
 
     @property
     def removes(self) -> bool:
         """True where items leave the source."""
         return self in (Action.MOVE, Action.PURGE)
+
+    @property
+    def preserves(self) -> bool:
+        """True where items are copied into evidence."""
+        return self in (Action.COPY, Action.MOVE, Action.PURGE)
 
 
 class Disposal(StrEnum):
@@ -40,6 +46,7 @@ class Outcome(StrEnum):
     COPIED = "copied"
     REMOVED = "removed"
     RESTORED = "restored"
+    IMPORTED = "imported"
     ALREADY_THERE = "already there"
     ALREADY_ABSENT = "already absent"
     MOVED_ELSEWHERE = "moved elsewhere"
@@ -52,7 +59,13 @@ class Outcome(StrEnum):
     @property
     def finished_well(self) -> bool:
         """True where what was asked for is so."""
-        return self in (Outcome.COPIED, Outcome.REMOVED, Outcome.RESTORED, Outcome.ALREADY_THERE)
+        return self in (
+            Outcome.COPIED,
+            Outcome.REMOVED,
+            Outcome.RESTORED,
+            Outcome.IMPORTED,
+            Outcome.ALREADY_THERE,
+        )
 
 
 class Whereabouts(StrEnum):

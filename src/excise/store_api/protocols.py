@@ -44,7 +44,8 @@ class Capabilities:
     """What a kind of store can do, as data.
 
     ``rewrites``: a removal replaces the mailbox's file, so that its identity may be another one afterwards.
-    ``has_folders``: False where a mailbox is one folder, called ``""``. ``local_files``: work may be spread over
+    ``has_folders``: False where a mailbox is one folder, called ``""``. ``main_folder``: the folder that a deposit goes
+    to whose folder is ``""``. ``local_files``: work may be spread over
     processes.
     ``removal_refused_because``: why ``disposals`` is empty, for the user.
     """
@@ -56,6 +57,7 @@ class Capabilities:
     local_files: bool = True
     rewrites: bool = False
     has_folders: bool = True
+    main_folder: str = ""
     removal_refused_because: str = ""
 
     @property

@@ -48,7 +48,7 @@ from excise.stores.maildir_folder import (
     parse_id,
     read_item,
 )
-from excise.stores.maildir_names import MessageName, base_of, flags_of
+from excise.stores.maildir_names import INBOX, MessageName, base_of, flags_of
 from excise.stores.maildir_scan import scan_folder
 from excise.stores.original import attributes_for
 
@@ -274,7 +274,7 @@ class MaildirStore:
     @property
     def capabilities(self) -> Capabilities:
         """Removal for good or to the folder Trash; putting back."""
-        return Capabilities(KIND, disposals=frozenset((Disposal.TRASH, Disposal.HARD)), can_put=True)
+        return Capabilities(KIND, disposals=frozenset((Disposal.TRASH, Disposal.HARD)), can_put=True, main_folder=INBOX)
 
     def claims(self, path: Path, head: bytes) -> bool:
         """True for a directory that has ``cur``, ``new`` and ``tmp``."""
