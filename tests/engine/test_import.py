@@ -9,6 +9,7 @@ import shutil
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -24,6 +25,10 @@ from engine.mail_files import (
     write_maildir,
     write_mbox,
 )
+from excise import api
+from excise.core.errors import Refused
+from excise.criteria import Criteria
+from excise.engine.import_source import EveryItem
 
 KINDS = ("mbox", "maildir", "eml")
 _READ = {"mbox": ids_in_mbox, "maildir": ids_in_maildir, "eml": ids_in_eml}
@@ -301,6 +306,18 @@ def test_s05_without_confirmation_nothing_goes_in_and_run_does_it_later(tmp_path
     assert done.code == 0, done.text
     assert ids_in_mbox(mine) == Counter(["100", "3", "101", "0", "1", "2", "3"])
     assert excise_cli("resume", tmp_path / "case").code == 2
+
+
+def test_s01_what_takes_every_item_cannot_plan_a_removal(tmp_path: Path) -> None:
+    mine = target("mbox", tmp_path)
+    before = mine.read_bytes()
+    order = api.Order(api.Action.MOVE, cast("Criteria", EveryItem()), sources=(str(mine),))
+    with api.new_case(tmp_path / "case", order.sources, api.Authorisation()) as work, pytest.raises(AttributeError):
+        work.plan(order)
+    assert not list((tmp_path / "case").glob("plan/*/header.json"))
+    with pytest.raises(Refused, match="no criteria"):
+        Criteria.from_options()
+    assert mine.read_bytes() == before
 
 
 def test_replace_is_refused_in_plain_words(tmp_path: Path) -> None:

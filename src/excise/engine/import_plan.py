@@ -21,7 +21,7 @@ from excise.core.errors import DoesNotVerify, ExciseError, Interrupted, UsageErr
 from excise.core.files import free_space, write_durably
 from excise.criteria import Criteria, Matcher
 from excise.engine.channel import Channel
-from excise.engine.import_source import EveryItem, ImportSource, main_folder, open_source, refuse_overlap
+from excise.engine.import_source import EveryItem, ImportSource, kind_of, main_folder, open_source, refuse_overlap
 from excise.engine.planner import match_line, not_tested_line, search_record
 from excise.engine.search import Match, NotTested, Searched, search_by
 from excise.mbox import likeness
@@ -154,8 +154,9 @@ def _line(order: ImportOrder, unit: UnitPlan, source: ImportSource, found: Match
     if fetched.version != found.version:
         why = (Untestable("message", "it was changed while the evidence was read"),)
         return NotTested(found.id, found.folder, found.id, why, found.envelope)
+    is_main = found.folder == main_folder(kind_of(unit.kind, source, found.id))
     line = {
-        "folder": order.folder("" if found.folder == main_folder(unit.kind, source, found.id) else found.folder),
+        "folder": order.folder("" if is_main else found.folder),
         "from_folder": found.folder,
         "from_unit": unit.unit,
         "sha256": sha256_hex(fetched.content),

@@ -9,7 +9,7 @@ from excise.case.plan import Plan, UnitPlan
 from excise.core.digests import sha256_hex
 from excise.core.errors import DoesNotVerify, SourceUnavailable
 from excise.engine.channel import Channel
-from excise.engine.import_source import ImportSource, WithMessageIds, open_source
+from excise.engine.import_source import ImportSource, WithMessageIds, kind_of, open_source
 from excise.engine.putting import PutRun, run_put_unit
 from excise.engine.search import NotTested, Searched, search_by
 from excise.engine.unit import UnitResult, UnitTask
@@ -80,8 +80,12 @@ class ImportRun(PutRun):
         missing = [note for note in fetched.notes if note.startswith(INCOMPLETE)]
         if missing:
             self._incomplete[item] = "; ".join(missing)
-        folder = self.lines[item]["folder"]
-        return Deposit(fetched.content, folder, fetched.flags, fetched.delivered, fetched.attributes)
+        line = self.lines[item]
+        unit = self.plan.unit(line["from_unit"])
+        attributes = dict(fetched.attributes)
+        if kind_of(unit.kind, self._source(unit.unit), fetched.id) != self.unit.kind:
+            attributes.pop("name", None)  # the name of a file in a store of another kind
+        return Deposit(fetched.content, line["folder"], fetched.flags, fetched.delivered, attributes)
 
     def _source(self, unit: int) -> ImportSource:
         if unit not in self._sources:

@@ -88,10 +88,13 @@ def open_source(kind: str, locator: str) -> ImportSource:
     return registry.store(kind).open(locator)
 
 
-def main_folder(kind: str, source: ImportSource, item_id: str) -> str:
-    """What the main folder of the mailbox is called that an item lies in, or lay in."""
-    if isinstance(source, PartSource):
-        kind = source.kind_of(item_id)
+def kind_of(unit_kind: str, source: ImportSource, item_id: str) -> str:
+    """The kind of the store that an item lies in; of an item of evidence, of the one that it was fetched from."""
+    return source.kind_of(item_id) if isinstance(source, PartSource) else unit_kind
+
+
+def main_folder(kind: str) -> str:
+    """What the main folder of a mailbox of ``kind`` is called."""
     return registry.store(kind).capabilities.main_folder if kind in registry.kinds() else ""
 
 
