@@ -17,11 +17,9 @@ import excise.pst
 from excise.pst.disk.crypt import CRYPT_PERMUTE, decode
 from excise.pst.disk.damage import DamageLog
 from excise.pst.disk.heaps import CLIENT_ID_MAP, CLIENT_MESSAGE_INDEX, CLIENT_PC, CLIENT_TC, HN_SIGNATURE
-from excise.pst.file.rewrite import entries_of, tree_of
-from excise.pst.ltp.build_heap import HeapBuilder
+from excise.pst.ltp.build_heap import Built, HeapBuilder
 from excise.pst.ltp.build_table import ROW_ID_TAG, ROW_VERSION_TAG, Column, Schema, build_table
 from excise.pst.ltp.rebuild import HeapMap
-from excise.pst.ltp.sink import Built
 from excise.pst.ltp.table import TableContext
 from excise.pst.messaging.message import Message
 from excise.pst.ndb.edit import NodeEditor, edit_nodes
@@ -266,7 +264,7 @@ def multiplied(path: Path, target: Path, count: int) -> list[int]:
 
 
 def _enter(editor: NodeEditor, nid: int, built: Built) -> None:
-    editor.node(nid, tree_of(built.data), editor.subnode_tree(entries_of(built.subnodes)))
+    editor.node(nid, built.data, editor.subnode_tree(built.subnodes))
 
 
 def _dword(value: int) -> bytes:

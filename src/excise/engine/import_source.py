@@ -8,7 +8,7 @@ that removes can be given one.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -52,6 +52,16 @@ class EveryItem:
     def rejects_header(self, header: bytes) -> bool:
         """Nothing is excluded."""
         del header
+        return False
+
+    def may_reject_by(self, kinds: Container[str]) -> bool:
+        """No kind of term excludes anything."""
+        del kinds
+        return False
+
+    def rejects(self, part: MessageView) -> bool:
+        """Nothing is excluded."""
+        del part
         return False
 
     def test(self, view: MessageView) -> Verdict:
