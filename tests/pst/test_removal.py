@@ -45,7 +45,7 @@ Remove = Callable[..., Path]
 real = pytest.mark.skipif(not UNICODE_FILES, reason="EXCISE_SAMPLES is not set: no real PST files here")
 # Tables of searches of an old kind name them, and Excise cannot read these.
 REFUSED = {(name, nid) for name in ("dist-list.pst", "passworded.pst") for nid in (0x200024, 0x200044, 0x200064)}
-COUNTS = {tags.CONTENT_COUNT, tags.CONTENT_UNREAD_COUNT, tags.PST_HIDDEN_COUNT, tags.PST_HIDDEN_UNREAD}
+COUNTS = {tags.CONTENT_COUNT, tags.CONTENT_UNREAD_COUNT, tags.HIDDEN_COUNT, tags.HIDDEN_UNREAD}
 ROW_VERSION = 0x67F3
 
 
