@@ -83,11 +83,8 @@ def row(option: click.Option) -> str:
     metavar = "" if option.is_flag else f" {option.make_metavar(click.Context(cli))}"
     note = " Required." if option.required else ""
     more = " (repeatable)" if option.multiple else ""
-    return (
-        f"| `{option.opts[0]}{metavar}`{more} | {option.help}{note} |".replace("[mbox|eml]", r"mbox\|eml")
-        .replace("FILE|NAME", r"FILE\|NAME")
-        .replace("[trash|soft|hard]", r"trash\|soft\|hard")
-    )
+    metavar = metavar.replace("[", "").replace("]", "").replace("|", r"\|")
+    return f"| `{option.opts[0]}{metavar}`{more} | {option.help}{note} |"
 
 
 def table(name: str) -> str:

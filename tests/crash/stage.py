@@ -21,6 +21,7 @@ import pytest
 
 from cli.command import Done, command_line, environment, excise_cli
 from engine.mail_files import WORM, bytes_below, ids_in_mbox, message, write_maildir, write_mbox
+from pst.oracles import libpff_folders
 
 needs_strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
 
@@ -75,7 +76,8 @@ def stage(root: Path) -> Stage:
     root.mkdir(parents=True)
     fill(root / "mail")
     expected = what_stays(root / "mail")
-    done = excise_cli("plan", "move", root / "mail", "--subject", WORM, "--case", root / "case", "--jobs", "1")
+    kinds = [option for kind in ("mbox", "eml", "pst") for option in ("--evidence", kind)]
+    done = excise_cli("plan", "move", root / "mail", "--subject", WORM, "--case", root / "case", "--jobs", "1", *kinds)
     assert done.code == 0, done.text
     return Stage(root, sha256((root / "case/plan/0001/header.json").read_bytes()).hexdigest(), expected)
 
@@ -147,7 +149,8 @@ def finish(stage: Stage) -> Iterator[str]:
 
 def wrong_at_the_end(stage: Stage) -> Iterator[str]:
     """Everything that does not hold at the end of a run that came to its end."""
-    for kind, found in (("mbox", evidence_mbox(stage.case)), ("eml", evidence_eml(stage.case))):
+    evidence = {"mbox": evidence_mbox, "eml": evidence_eml, "pst": evidence_pst}
+    for kind, found in ((kind, read(stage.case)) for kind, read in evidence.items()):
         if found != PLANNED:
             yield f"evidence in {kind}: {dict(found)}"
     now = bytes_below(stage.mail)
@@ -171,6 +174,15 @@ def evidence_eml(case: Path) -> Counter[str]:
     """Message-IDs in the committed EML files."""
     files = case.glob("bag-*/data/evidence/*/part-???/eml/*.eml")
     return Counter(str(message_from_bytes(f.read_bytes())["Message-ID"]).strip("<>").partition("@")[0] for f in files)
+
+
+def evidence_pst(case: Path) -> Counter[str]:
+    """Message-IDs in the committed PSTs, as libpff reads them."""
+    found: Counter[str] = Counter()
+    for path in case.glob("bag-*/data/evidence/*/part-???/messages.pst"):
+        for items in libpff_folders(path).values():
+            found.update(item.transport_headers.partition("Message-ID: <")[2].partition("@")[0] for item in items)
+    return found
 
 
 def age_dead_locks(mail: Path) -> None:

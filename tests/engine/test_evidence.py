@@ -69,7 +69,8 @@ def test_s13_one_wrong_byte_stops_the_removal(
         pytest.skip("the file is shorter")
     flip(monkeypatch, name, at)
     done = excise_cli(
-        *("move", box, "--subject", WORM, "--case", case, "--jobs", "1", "--yes", "--expect-matches", "2")
+        *("move", box, "--subject", WORM, "--case", case, "--jobs", "1", "--yes", "--expect-matches", "2"),
+        *("--evidence", "mbox", "--evidence", "eml"),
     )
     if name == "items.jsonl" and done.code == 0:
         pytest.fail(f"byte {at} of items.jsonl may be wrong: {(case / 'bag-0001').exists()}")
@@ -120,16 +121,22 @@ def test_s13_one_wrong_byte_in_a_pst_stops_the_removal(tmp_path: Path, monkeypat
         assert ids_in_mbox(box).total() == 6
 
 
-def test_s13_evidence_that_vanishes_before_the_removal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("gone", ["eml", "mbox", "pst"])
+def test_s13_evidence_that_vanishes_before_the_removal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
     """A virus scanner takes an evidence file between its commit and the removal."""
     mail, case = stores(tmp_path / "mail"), tmp_path / "case"
     commit = parts.PartWriter.commit
 
     def taken(self: parts.PartWriter, final: Path) -> None:
         commit(self, final)
-        next((final / "eml").iterdir()).unlink()
+        next(final.rglob(f"*.{gone}")).unlink()
 
     monkeypatch.setattr(parts.PartWriter, "commit", taken)
-    done = excise_cli("move", mail, "--subject", WORM, "--case", case, "--jobs", "1", "--yes", "--expect-matches", "6")
+    done = excise_cli(
+        *("move", mail, "--subject", WORM, "--case", case, "--jobs", "1", "--yes", "--expect-matches", "6"),
+        *("--evidence", "mbox", "--evidence", "eml", "--evidence", "pst"),
+    )
     assert done.code == 5, done.text
     assert ids_in_mbox(mail / "anna.mbox").total() == 8

@@ -94,7 +94,7 @@ def test_move_takes_exactly_the_planned_messages(mail: Path, case: Path) -> None
 
 
 def test_the_evidence_holds_the_original_bytes(mail: Path, case: Path) -> None:
-    assert move(mail, case, 6).code == 0
+    assert move(mail, case, 6, "--evidence", "mbox", "--evidence", "eml").code == 0
     found = sorted(path.read_bytes() for path in case.glob("bag-0001/data/evidence/*/part-001/eml/*.eml"))
     quoted = [message(n, WORM).replace(b"\n>From", b"\n>>From") for n in (1, 4, 7)]  # as the mbox holds them
     expected = quoted + [message(n, WORM) for n in (21, 23, 42)]
@@ -118,7 +118,8 @@ def test_purge_is_a_move_that_keeps_evidence(mail: Path, case: Path) -> None:
     )
     assert done.code == 0, done.text
     assert ids_in_maildir(mail / "ben") == Counter(["20", "22", "24"])
-    assert len(list(case.rglob("*.eml"))) == 6
+    assert sum((ids_in_mbox(path) for path in case.rglob("messages.mbox")), Counter()).total() == 6
+    assert len(list(case.rglob("messages.pst"))) == 3
 
 
 def test_trash_of_a_maildir(tmp_path: Path, case: Path) -> None:

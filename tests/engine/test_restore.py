@@ -20,6 +20,7 @@ from engine.mail_files import (
     write_maildir,
     write_mbox,
 )
+from stores.msg_file import msg_file
 
 
 @pytest.fixture
@@ -72,6 +73,49 @@ def test_s21_flags_names_and_dates_come_back(tmp_path: Path) -> None:
     assert restore(case).code == 0
     after = {path.relative_to(mail): (path.stat().st_mtime, path.read_bytes()) for path in mail.rglob("*M*P1*")}
     assert {(p.name, v) for p, v in after.items()} == {(p.name, v) for p, v in before.items()}
+
+
+@pytest.mark.parametrize("kind", ["mbox", "eml", "pst"])
+def test_s21_each_kind_of_evidence_gives_all_bytes_back(mail: Path, tmp_path: Path, kind: str) -> None:
+    before = {path.name: path.read_bytes() for path in mail.rglob("*") if path.is_file()}
+    case = tmp_path / "case"
+    move = ("move", mail, "--subject", WORM, "--case", case, "--jobs", "1", "--yes", "--expect-matches", "6")
+    assert excise_cli(*move, "--evidence", kind).code == 0
+    kinds = {"mbox": "messages.mbox", "eml": "eml", "pst": "messages.pst"}
+    assert {path.name for path in case.rglob("part-001/*")} == {"items.jsonl", kinds[kind]}
+    assert restore(case).code == 0
+    all_there(mail)
+    after = {path.name: path.read_bytes() for path in mail.rglob("*") if path.is_file()}
+    assert {name: sorted(data.split(b"From eve@")) for name, data in after.items()} == {
+        name: sorted(data.split(b"From eve@")) for name, data in before.items()
+    }
+    assert excise_cli("verify", case).code == 0
+
+
+def test_s21_a_pst_that_is_damaged_gives_nothing_back(mail: Path, tmp_path: Path) -> None:
+    case = tmp_path / "case"
+    move = ("move", mail, "--subject", WORM, "--case", case, "--jobs", "1", "--yes", "--expect-matches", "6")
+    assert excise_cli(*move, "--evidence", "pst").code == 0
+    gone = {path: path.read_bytes() for path in mail.rglob("*") if path.is_file()}
+    path = case / "bag-0001/data/evidence/00001/part-001/messages.pst"
+    data = bytearray(path.read_bytes())
+    data[40_000] ^= 1
+    path.write_bytes(data)
+    assert restore(case).code == 5
+    assert {path: path.read_bytes() for path in mail.rglob("*") if path.is_file()} == gone
+
+
+def test_s21_a_msg_file_comes_back_from_a_pst(tmp_path: Path) -> None:
+    mail, case = tmp_path / "mail", tmp_path / "case"
+    mail.mkdir()
+    data = msg_file(WORM, attachments={"a.bin": b"1" * 9000})
+    (mail / "a.msg").write_bytes(data)
+    move = ("move", mail, "--subject", WORM, "--case", case, "--jobs", "1", "--yes", "--expect-matches", "1")
+    done = excise_cli(*move, "--evidence", "pst", "--max-share", "100")
+    assert done.code == 0, done.text
+    assert not (mail / "a.msg").exists()
+    assert restore(case).code == 0
+    assert (mail / "a.msg").read_bytes() == data
 
 
 def test_s21_twice_doubles_nothing(mail: Path, case: Path) -> None:

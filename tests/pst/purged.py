@@ -257,7 +257,7 @@ def multiplied(path: Path, target: Path, count: int) -> list[int]:
         root, header = heap.add(_dword(0x40) + bytes(52)), heap.add(bytes(8))
         lists = [nids, OTHER_NIDS, [0x300024, 0x300044], nids[3:4], nids + OTHER_NIDS]
         records = [_dword(key) + _dword(heap.value(b"".join(map(_dword, each)))) for key, each in enumerate(lists)]
-        heap.replace(header, heap.tree(4, 4, records).pack())
+        heap.replace(header, heap.tree(4, 4, records).header.pack())
         _enter(editor, 0xE01, heap.finish(root))
         editor.commit()
     return nids

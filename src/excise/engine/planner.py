@@ -29,6 +29,8 @@ from excise.store_api.discovery import Scope
 from excise.store_api.errors import Unsupported
 from excise.store_api.protocols import MailboxInfo
 
+_SMALLEST_PST = 271_360
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -36,7 +38,7 @@ class Order:
 
     action: Action
     criteria: Criteria
-    evidence: tuple[EvidenceKind, ...] = (EvidenceKind.MBOX, EvidenceKind.EML)
+    evidence: tuple[EvidenceKind, ...] = (EvidenceKind.MBOX, EvidenceKind.PST)
     disposal: Disposal | None = None
     caps: Caps = field(default_factory=Caps)
     part_size: int = 10_000_000_000
@@ -219,7 +221,7 @@ def _over_cap(task: _SearchTask, matches: int, seen: int) -> str:
 
 
 def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, Any]:
-    preserved = sum(unit.match_bytes for unit in units) * len(order.evidence)
+    preserved = sum(_preserved(unit, order.evidence) for unit in units if unit.matches)
     total = sum(unit.matches for unit in units)
     over = order.caps.max_total is not None and order.action.removes and total > order.caps.max_total
     return {
@@ -257,6 +259,12 @@ def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, 
             "bytes_to_read": sum(unit.match_bytes + 2 * unit.bytes for unit in units if unit.matches),
         },
     }
+
+
+def _preserved(unit: UnitPlan, kinds: Sequence[EvidenceKind]) -> int:
+    """About how many bytes the evidence of a unit takes: a PST is never small, and has mail in two forms."""
+    each = {EvidenceKind.PST: _SMALLEST_PST + 2 * unit.match_bytes}
+    return sum(each.get(kind, unit.match_bytes) for kind in kinds)
 
 
 def distinct_subjects(plan: Plan) -> list[tuple[str, int]]:
