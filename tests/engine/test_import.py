@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import cast
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from cli.command import Done, excise_cli
 from engine.mail_files import (
@@ -178,6 +180,31 @@ def test_many_stores_at_once_and_what_could_not_be_read_is_listed(tmp_path: Path
     assert rows.keys() == {mine.name, "ben", "anna.mbox", "broken.pst"}
     assert (rows["broken.pst"]["searched"], rows["ben"]["seen"], rows[mine.name]["matches"]) == ("no", "1", "2")
     assert excise_cli("verify", tmp_path / "case").code == 0
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 4), max_size=6), st.lists(st.integers(0, 4), max_size=6))
+def test_each_message_ends_with_as_many_copies_as_either_had(
+    tmp_path_factory: pytest.TempPathFactory, mine: list[int], theirs: list[int]
+) -> None:
+    place = tmp_path_factory.mktemp("property")
+    box = write("mbox", place / "mine.mbox", [letter(9), *map(letter, mine)])
+    write("maildir", place / "theirs", [letter(n) for n in theirs])
+    before = box.read_bytes()
+    wanted = Counter(mine) | Counter(theirs)
+    for case in ("first", "second"):
+        done = run_import(place / "theirs", box, place / case)
+        assert done.code == 0, done.text
+        assert contents_of("mbox", box) == Counter({letter(9): 1} | {letter(n): c for n, c in wanted.items()})
+        assert box.read_bytes().startswith(before)
+
+
+def test_json_tells_where_each_message_comes_from(tmp_path: Path) -> None:
+    mine, evidence = target("mbox", tmp_path), write("maildir", tmp_path / "ben", [letter(1)])
+    done = run_import(evidence, mine, tmp_path / "case", "--json")
+    first, plan, last = done.lines()
+    assert (first["mailbox"], first["folder"], first["subject"]) == (str(evidence), "INBOX", "Mine 1")
+    assert (plan["plan"]["matches"], last["summary"]["outcomes"]) == (1, {"imported": 1})
 
 
 # From a case

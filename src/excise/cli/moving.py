@@ -19,10 +19,10 @@ from excise.cli.screen import (
     working,
 )
 from excise.core.errors import ConfirmationMissing, worst_status
+from excise.model.item import Action
 
 if TYPE_CHECKING:
     from excise.api import Plan, RunResult, Work
-    from excise.model.item import Action
 
 
 def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = False) -> int:
@@ -72,11 +72,12 @@ def report_plan(options: dict[str, Any], plan: Plan) -> None:
             show_plan(plan)
         return
     for unit, match in all_matches(plan):
+        origin = plan.unit(match["from_unit"]) if plan.action is Action.IMPORT else unit
         put_json(
             {
-                "source": unit.locator,
-                "mailbox": unit.name,
-                "folder": match["folder"],
+                "source": origin.locator,
+                "mailbox": origin.name,
+                "folder": match.get("from_folder", match["folder"]),
                 "id": match["id"],
                 "version": match["version"],
                 **match["envelope"],

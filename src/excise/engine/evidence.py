@@ -27,7 +27,7 @@ from excise.pst_mapi.content import joined
 def check_bags(case: Case, records: Iterable[Mapping[str, Any]], plans: Iterable[int]) -> None:
     """DoesNotVerify unless the bags of ``plans`` are sealed, bound by the audit log (``records``), and BagIt's
     validator accepts them."""
-    seals = [(r["plan"], r["tagmanifest_sha256"]) for r in records if r["type"] == "bag-sealed"]
+    seals = [(r.get("plan"), r.get("tagmanifest_sha256")) for r in records if r["type"] == "bag-sealed"]
     for number in sorted(plans):
         bag = case.bag_dir(number)
         if not is_sealed(bag) or (number, tag_manifest_sha256(bag)) not in seals:

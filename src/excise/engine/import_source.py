@@ -34,6 +34,13 @@ from excise.store_api.protocols import Candidate, Filter, MailboxInfo, Tally, Un
 
 #: The kind of a part of evidence in a plan; no store has it.
 PART = "part"
+_FIELDS: dict[str, type] = {
+    **dict.fromkeys(("evidence", "sha256", "folder", "source"), str),
+    **dict.fromkeys(("item", "size"), int),
+    **dict.fromkeys(("flags", "notes"), list),
+    "attributes": dict,
+}
+_EVIDENCE_ID = re.compile(r"\d{5}-\d{6}")
 _BAG = re.compile(r"bag-(\d{4,})")
 
 
@@ -129,6 +136,7 @@ class PartSource:
         self.part = part
         self._reader = PartReader(part)
         self._numbers: dict[str, int] | None = None
+        self._checked = False
 
     @property
     def info(self) -> MailboxInfo:
@@ -141,7 +149,7 @@ class PartSource:
 
     def find(self, matcher: Filter, tally: Tally) -> Iterator[Candidate | Unreadable]:
         """Every item of the folders that are wanted."""
-        for line in self._reader.lines().values():
+        for line in self._lines().values():
             tally.advance(1, int(line["size"]))
             if not matcher.admits_folder(line["folder"]):
                 continue
@@ -176,18 +184,40 @@ class PartSource:
 
     def kind_of(self, item_id: str) -> str:
         """The kind of store that an item was fetched from."""
-        line = self._reader.lines()[self._number(item_id)]
+        line = self._lines()[self._number(item_id)]
         return str(line["source"]).partition(":")[0]
 
     def close(self) -> None:
         """Nothing is held."""
 
+    def _lines(self) -> dict[int, dict[str, Any]]:
+        """The lines of the part; DoesNotVerify where one is not as the format has it (a case is input, S27)."""
+        lines = self._reader.lines()
+        if not self._checked:
+            for number, line in lines.items():
+                if not _is_line(line):
+                    raise DoesNotVerify(f"{self.part / ITEMS}: item {number}: expected an item's line, found another")
+            self._checked = True
+        return lines
+
     def _number(self, item_id: str) -> int:
         if self._numbers is None:
-            self._numbers = {line["evidence"]: number for number, line in self._reader.lines().items()}
+            self._numbers = {line["evidence"]: number for number, line in self._lines().items()}
         if item_id not in self._numbers:
             raise ItemNotFound(f"{self.part}: there is no item {item_id[:100]!r}")
         return self._numbers[item_id]
+
+
+def _is_line(line: dict[str, Any]) -> bool:
+    fits = all(isinstance(line.get(key), kind) for key, kind in _FIELDS.items())
+    texts = fits and all(isinstance(text, str) for text in (*line["flags"], *line["notes"]))
+    if not texts or _EVIDENCE_ID.fullmatch(line["evidence"]) is None:
+        return False
+    try:
+        _delivered(line)
+    except (KeyError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _delivered(line: dict[str, Any]) -> datetime | None:
@@ -224,8 +254,10 @@ def _parts(root: Path, path: Path) -> list[Path]:
     """The parts of evidence at or below ``path`` in the case ``root``, its bag checked as ``restore`` checks it."""
     case = Case(root)
     if path == root:
-        sealed = [record["plan"] for record in read_chain(case.audit_path).records if record["type"] == "bag-sealed"]
-        numbers = [number for number in sealed if read_plan(case, number).action.preserves]
+        sealed = {
+            record.get("plan") for record in read_chain(case.audit_path).records if record["type"] == "bag-sealed"
+        }
+        numbers = [n for n in case.plan_numbers() if n in sealed and read_plan(case, n).action.preserves]
         if not numbers:
             raise UsageError(
                 f"{root}: no run of this case has preserved messages and come to its end",
