@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import mailbox
 import re
 import shutil
@@ -28,9 +29,10 @@ from engine.mail_files import (
     write_mbox,
 )
 from excise import api
-from excise.core.errors import Refused
+from excise.core.errors import DoesNotVerify, Refused
 from excise.criteria import Criteria
-from excise.engine.import_source import EveryItem
+from excise.engine.import_source import EveryItem, PartSource
+from excise.store_api.protocols import Tally
 
 KINDS = ("mbox", "maildir", "eml")
 _READ = {"mbox": ids_in_mbox, "maildir": ids_in_maildir, "eml": ids_in_eml}
@@ -266,6 +268,19 @@ def test_evidence_out_of_its_case_is_told_from_a_store(worm_case: Path, tmp_path
     mine = target("maildir", tmp_path)
     done = run_import(tmp_path / "bag", mine, tmp_path / "import")
     assert done.code == 2 and "taken out of its case" in done.err, done.text
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("flags", None), ("flags", [1]), ("evidence", "../x"), ("delivered", "noon"), ("attributes", [])]
+)
+def test_s27_a_line_of_evidence_that_is_none_is_told(worm_case: Path, tmp_path: Path, key: str, value: object) -> None:
+    part = tmp_path / "part-001"
+    shutil.copytree(worm_case / "bag-0001/data/evidence/00001/part-001", part)
+    lines = [json.loads(line) for line in (part / "items.jsonl").read_bytes().splitlines()]
+    lines[0][key] = value
+    (part / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with pytest.raises(DoesNotVerify, match=r"items\.jsonl"):
+        list(PartSource(part).find(EveryItem(), Tally()))
 
 
 # What is refused
