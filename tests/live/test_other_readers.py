@@ -19,6 +19,7 @@ import pytest
 from cli.command import excise_cli
 from engine.mail_files import WORM, ids_in_eml, ids_in_maildir, ids_in_mbox, message, write_maildir, write_mbox
 from programs import find_program, needs_program
+from pst.oracles import readpst
 
 #: Message-IDs in each source, and those of the planned messages among them.
 NUMBERS = {"anna.mbox": range(40), "ben": range(100, 130)}
@@ -48,6 +49,7 @@ def move(tmp_path: Path) -> Path:
     done = excise_cli(
         *("move", mail, "--subject", WORM, "--case", tmp_path / "case", "--jobs", "1"),
         *("--yes", "--expect-matches", str(count)),
+        *("--evidence", "mbox", "--evidence", "eml", "--evidence", "pst"),
     )
     assert done.code == 0, done
     return tmp_path
@@ -125,6 +127,13 @@ def test_s18_the_mailbox_module_finds_each_message_in_one_place(moved: Path) -> 
         assert found[name] == as_counter(set(NUMBERS[name]) - PLANNED[name])
         assert ids_in_mbox(path) == as_counter(PLANNED[name])
         assert ids_in_eml(path.parent / "eml") == as_counter(PLANNED[name])
+
+
+def test_s13_readpst_shows_the_messages_of_the_evidence(moved: Path, tmp_path: Path) -> None:
+    for name, path in evidence(moved).items():
+        shown = readpst(path.with_name("messages.pst"), tmp_path / name)
+        ids = [str(email.message_from_bytes(mail)["Message-ID"]).strip("<>").partition("@")[0] for mail in shown]
+        assert Counter(ids) == as_counter(PLANNED[name])
 
 
 def test_s13_the_evidence_holds_the_original_bytes(moved: Path) -> None:

@@ -313,10 +313,11 @@ def enlarge(place: Path, size: int) -> None:
 
 @needs_root
 @needs_program("mount", "umount")
-def test_s15_a_disk_that_is_full_at_any_time(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "sizes"), [("eml", range(16, 400, 24)), ("pst", range(16, 1000, 48))])
+def test_s15_a_disk_that_is_full_at_any_time(tmp_path: Path, kind: str, sizes: range) -> None:
     """Cases on disks from far too small to large enough: refused, stopped on the way, or done; then finished."""
     codes = []
-    for size in range(16 << 10, 400 << 10, 24 << 10):
+    for size in (kilobytes << 10 for kilobytes in sizes):
         spool = tmp_path / f"mail-{size}" / "anna"
         spool.parent.mkdir()
         body = b"x" * 70 + b"\n"
@@ -324,7 +325,7 @@ def test_s15_a_disk_that_is_full_at_any_time(tmp_path: Path) -> None:
         before = bytes_below(spool.parent)
         place = tmp_path / "disk"
         with small_disk(place, size):
-            done = excise_cli(*move_args(spool, place / "case", 2))
+            done = excise_cli(*move_args(spool, place / "case", 2), "--evidence", "mbox", "--evidence", kind)
             codes.append(done.code)
             if done.code != 0:
                 assert done.code in (2, 6), (size, done)
@@ -442,7 +443,7 @@ def test_s11_a_charset_that_nobody_knows(tmp_path: Path, case: Path) -> None:
     found = excise_cli("search", path, "--body-contains", "qapla")
     told(found, 9, "is not in the charset that it names", f"{path}: ", "not tested: body-contains")
     assert path.read_bytes() == before
-    assert excise_cli(*move_args(path, case, 1)).code == 0
+    assert excise_cli(*move_args(path, case, 1), "--evidence", "eml").code == 0
     (evidence,) = (case / "bag-0001" / "data" / "evidence" / "00001" / "part-001" / "eml").iterdir()
     assert evidence.read_bytes() == odd.replace(b"\n>From", b"\n>>From"), "as the mbox holds it"
     assert "1" not in ids_in_mbox(path)
