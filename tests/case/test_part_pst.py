@@ -14,6 +14,7 @@ import pytest
 
 import excise.pst
 from engine.mail_files import message
+from excise.case.part_pst import PartFull
 from excise.case.parts import EvidenceKind, PartWriter, Provenance
 from excise.case.reread import reread_part
 from excise.core.digests import sha256_hex
@@ -261,3 +262,23 @@ class TestSize:
         writer.complete()
         assert count > 3
         assert (tmp_path / "partial/messages.pst").stat().st_size <= limit
+
+    def test_a_file_without_room_for_one_more_name_ends_its_part(self, tmp_path: Path) -> None:
+        """An id for a named property is there 32,767 times; the item that finds none left goes into the next part."""
+        bags = [
+            PropertyBag(
+                RawProperty(PropertyTag(0x8000 + n, 3), bytes(4), NamedProperty(SET, lid * n)) for n in range(20_000)
+            )
+            for lid in (3, 5)
+        ]
+        first, second = (mapi(MapiItem(bag)) for bag in bags)
+        ids = Provenance("00001-000001", 1, "s", "m", sha256_hex(first.content), None, (), None)
+        writer = PartWriter(tmp_path / "partial", PST, 10**12)
+        writer.add(first, ids)
+        with pytest.raises(PartFull):
+            writer.add(second, ids)
+        writer.complete()
+        writer.commit(tmp_path / "part-001")
+        assert problems(tmp_path / "part-001") == []
+        write(tmp_path / "part-002", [second])
+        assert part_lines(tmp_path / "part-002")[1]["pst"]["form"] == "mapi"

@@ -25,6 +25,7 @@ from engine.mail_files import (
     write_maildir,
     write_mbox,
 )
+from excise.case import part_pst
 from excise.engine.states import TRANSITIONS, Event, State
 from excise.model.item import Outcome, Removal
 from excise.stores.mbox.mailbox import MboxMailbox
@@ -463,3 +464,14 @@ def test_s30_another_mailbox_in_its_place_is_refused(mail: Path, case: Path) -> 
     assert outcomes(case) == {"failed": 3, "removed": 3}
     assert path.read_bytes() == before
     assert excise_cli("verify", case).code == 0
+
+
+def test_s14_items_that_a_pst_has_no_room_for_go_into_the_next_part(
+    mail: Path, case: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part_pst, "_MOST_ITEMS", 2)
+    assert move(mail, case, 6, "--evidence", "pst").code == 0
+    parts = sorted(path.relative_to(case / "bag-0001/data/evidence").as_posix() for path in case.rglob("part-???"))
+    assert parts == ["00001/part-001", "00001/part-002", "00002/part-001", "00003/part-001"]
+    assert excise_cli("restore", case, "--yes", "--jobs", "1").code == 0
+    assert ids_in_mbox(mail / "anna.mbox") == Counter("01234567")
