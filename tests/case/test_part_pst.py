@@ -18,7 +18,7 @@ from excise.case.part_pst import PartFull
 from excise.case.parts import EvidenceKind, PartWriter, Provenance
 from excise.case.reread import reread_part
 from excise.core.digests import sha256_hex
-from excise.engine.restore import part_lines, read_content
+from excise.engine.evidence import part_lines, read_content
 from excise.mapi import tags as t
 from excise.mapi.item import MapiAttachment, MapiItem
 from excise.mapi.properties import PropertyBag, RawProperty
@@ -87,6 +87,12 @@ def rich_item(**changes: object) -> MapiItem:
         "attachments": (file(b"x" * 9000), MapiAttachment(PropertyBag.of({t.PidTagAttachMethod: 5}), embedded=inner)),
     }
     return MapiItem(**(parts | changes))  # type: ignore[arg-type]
+
+
+def complaints(path: Path) -> set[tuple[str, str, str]]:
+    """What the check of a PST file finds but for notes, wherever it is."""
+    found = (each.damage for each in excise.pst.check(path).findings if each.grade != "note")
+    return {(damage.structure, damage.field, damage.found) for damage in found}
 
 
 def file(data: bytes) -> MapiAttachment:
@@ -209,7 +215,7 @@ class TestMapi:
         items = fetched_from(path)
         assert problems(part, write(part, items)) == []
         assert {line["pst"]["form"] for line in part_lines(part).values()} <= {"mapi"}
-        assert excise.pst.check(part / "messages.pst").clean
+        assert complaints(part / "messages.pst") <= complaints(path)
 
 
 class TestDamage:

@@ -17,7 +17,7 @@ from excise.model.item import Fetched
 from excise.pst import NewFolder, NewMessage
 from excise.pst.disk.maps import REGION
 from excise.pst_mapi.content import ORIGINAL, REBUILT, content_properties
-from excise.pst_mapi.new_message import bare_message, new_message
+from excise.pst_mapi.new_message import bare_message, new_message, with_prefix_length
 
 #: What a message adds when the file is closed: its row in the folder's table, its places in the trees.
 _AT_THE_END = 2048
@@ -67,7 +67,8 @@ class PstPart:
         key = ORIGINAL if item.item is None and item.properties is None else REBUILT
         try:
             if item.item is None:
-                message = new_message(from_mime(item.content), content_properties(item.content, key))
+                mail = with_prefix_length(from_mime(item.content))
+                message = new_message(mail, content_properties(item.content, key))
             else:
                 held = alone
                 message = new_message(item.item, content_properties(item.content, key) if alone else ())

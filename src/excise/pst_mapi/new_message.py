@@ -8,6 +8,7 @@ something else. An object's value (but that of an attachment) is a place in the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from excise.mapi import codepages
 from excise.mapi.item import MapiAttachment, MapiItem
@@ -17,6 +18,7 @@ from excise.mapi.tags import (
     PidTagAttachDataBinary,
     PidTagMessageClass,
     PidTagSubject,
+    PidTagSubjectPrefix,
     PropertyType,
 )
 from excise.pst.messaging.names import PS_EXCISE, PropertyName
@@ -44,9 +46,23 @@ def new_message(item: MapiItem, more: Iterable[NewProperty] = ()) -> NewMessage:
     )
 
 
+def with_prefix_length(item: MapiItem) -> MapiItem:
+    """``item`` with its subject as Outlook stores it: U+0001, the length of its prefix and one, the whole subject.
+
+    For items that no PST file or server made ([MS-PST] 2.5.3.1.1.1).
+    """
+    if not item.subject:
+        return item
+    prefix = item.properties.text(PidTagSubjectPrefix) or ""
+    raw = f"\x01{chr(len(prefix) + 1)}{item.subject}".encode("utf-16-le", "replace")
+    entries = (each for each in item.properties if each.tag.id != PidTagSubject.id)
+    bag = PropertyBag((RawProperty(PidTagSubject, raw), *entries), item.properties.code_page)
+    return replace(item, properties=bag)
+
+
 def bare_message(subject: str, more: Iterable[NewProperty]) -> NewMessage:
     """A message with a subject and the properties ``more``: for what cannot be stored as the item that it is."""
-    text = subject.replace("\0", "")[:_LONGEST_SUBJECT].encode("utf-16-le", "replace")
+    text = f"\x01\x01{subject.replace(chr(0), '')[:_LONGEST_SUBJECT]}".encode("utf-16-le", "replace")
     known = ((PidTagMessageClass, "IPM.Note".encode("utf-16-le")), (PidTagSubject, text))
     return NewMessage((*(NewProperty(tag.id, tag.type, data) for tag, data in known), *more))
 
