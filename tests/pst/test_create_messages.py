@@ -48,17 +48,22 @@ def attached(name: str, data: bytes | Iterable[bytes], *more: NewProperty) -> Ne
     return NewAttachment([number(0x3705, 1), text(0x3707, name), NewProperty(0x3701, 0x102, data), *more])
 
 
+def marked(subject: str) -> str:
+    """A subject as Outlook stores it."""
+    return subject if subject.startswith("\1") else f"\1\1{subject}"
+
+
 def mail(subject: str, *more: NewProperty, attachments: Iterable[NewAttachment] = (), to: Iterable = ()) -> NewMessage:
     return NewMessage(
-        [text(0x001A, "IPM.Note"), text(0x0037, subject), text(0x0070, subject), text(0x0C1A, "Zoë"),
+        [text(0x001A, "IPM.Note"), text(0x0037, marked(subject)), text(0x0070, subject), text(0x0C1A, "Zoë"),
          text(0x0042, "Zoë"), text(0x1000, f"Body of {subject}"), number(0x0E07, 1),
          NewProperty(0x0039, 0x40, TIME), NewProperty(0x0E06, 0x40, TIME), *more],
         list(to), list(attachments),
     )  # fmt: skip
 
 
-def written(*messages: NewMessage, associated: Iterable[NewMessage] = ()) -> io.BytesIO:
-    """A file with ``messages`` in the folder Inbox, in which the checker finds nothing."""
+def written(*messages: NewMessage, associated: Iterable[NewMessage] = (), odd: Iterable[str] = ()) -> io.BytesIO:
+    """A file with ``messages`` in the folder Inbox, in which the checker finds nothing but the fields ``odd``."""
     stream = io.BytesIO()
     with excise.pst.create(stream) as new:
         inbox = new.folder(("Inbox",), container_class="IPF.Note")
@@ -66,7 +71,7 @@ def written(*messages: NewMessage, associated: Iterable[NewMessage] = ()) -> io.
             inbox.add(message)
         for message in associated:
             inbox.add_associated(message)
-    assert excise.pst.check(stream).findings == []
+    assert [each.damage.field for each in excise.pst.check(stream).findings] == list(odd)
     return stream
 
 
@@ -106,7 +111,7 @@ def test_odd_names_subjects_and_attachments(tmp_path: Path) -> None:
     stream = written(*(mail(each, attachments=files, to=[recipient("👩‍💻 دعم", "d@example.org")]) for each in subjects))
     path.write_bytes(stream.getvalue())
     found = read(stream)
-    assert [each.properties.text(0x0037) for each in found] == subjects
+    assert [each.properties.text(0x0037) for each in found] == list(map(marked, subjects))
     for message in found:
         assert [each.filename or "" for each in message.attachments] == names
         assert [each.read() for each in message.attachments] == [b"", b"1", b"2", b"3", b"4"]
@@ -124,7 +129,7 @@ def test_the_row_of_a_message_mirrors_it() -> None:
         NewProperty(0x0071, 0x102, bytes(range(22))), attachments=[attached("a", b"b")],
     )  # fmt: skip
     hidden = NewMessage([text(0x3001, "View"), number(0x7003, 5), text(0x001A, "IPM.Configuration")])
-    with excise.pst.open(written(given, NewMessage([]), associated=[hidden])) as pst:
+    with excise.pst.open(written(given, NewMessage([]), associated=[hidden], odd=["PidTagDisplayCc"])) as pst:
         inbox = inbox_of(pst)
         assert inbox.contents is not None
         assert inbox.associated_contents is not None
@@ -155,14 +160,14 @@ def compare_row(row: Row, message: Message, columns: set[int]) -> None:
 def test_text_in_a_code_page_is_unicode_in_the_row() -> None:
     long = "ж" * 5000
     message = NewMessage(
-        [NewProperty(0x0037, 0x1E, "тема".encode("cp1251")), NewProperty(0x0E04, 0x1E, [long.encode("cp1251")]),
+        [NewProperty(0x0037, 0x1E, "\1\1тема".encode("cp1251")), NewProperty(0x0E04, 0x1E, [long.encode("cp1251")]),
          number(0x3FFD, 1251)]
     )  # fmt: skip
     with excise.pst.open(written(message)) as pst:
         inbox = inbox_of(pst)
         assert inbox.contents is not None
         (row,) = inbox.contents.rows()
-        assert (row.text(0x0037), row.text(0x0E04)) == ("тема", long)
+        assert (row.text(0x0037), row.text(0x0E04)) == ("\1\1тема", long)
         (item,) = inbox.messages()
         assert isinstance(item, Message)
         assert item.properties.type_of(0x0037) == 0x1E

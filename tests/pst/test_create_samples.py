@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -141,7 +142,13 @@ def test_a_copy_has_every_property_of_the_original(path: Path, tmp_path: Path) -
             for their_nid, nid in nids:
                 compare_messages(ours.message(nid), theirs.message(their_nid), ours.names, theirs.names)
             assert ours.damage == ()
-    assert excise.pst.check(target).findings == []
+    assert kinds_of_findings(target) <= kinds_of_findings(path)
+
+
+def kinds_of_findings(path: Path) -> Counter[tuple[str, ...]]:
+    """What the check says, without the places: a copy has what is odd in the original's items, and nothing else."""
+    found = [(each.grade, each.damage) for each in excise.pst.check(path).findings]
+    return Counter((grade, each.structure, each.field, each.expected, each.found) for grade, each in found)
 
 
 def texts(message: Message) -> Iterator[tuple[object, ...]]:
@@ -167,7 +174,7 @@ def test_text_in_a_code_page_can_become_unicode(path: Path, tmp_path: Path) -> N
                 expected = [(tag, ptype & ~0x1E | 0x1F, value.rstrip("\0") if isinstance(value, str) else value)
                             for tag, ptype, value in texts(theirs.message(their_nid))]  # fmt: skip
                 assert [each for each in found if each[0] != tags.MESSAGE_CLASS or each in expected] == expected
-    assert excise.pst.check(target).findings == []
+    assert kinds_of_findings(target) <= kinds_of_findings(path)
 
 
 def items_of_libpff(path: Path) -> dict[tuple[str, ...], list[tuple[object, ...]]]:
