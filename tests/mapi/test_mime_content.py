@@ -317,9 +317,9 @@ def test_custom_classes() -> None:
 
 def test_many_attachments_of_one_name_cost_little() -> None:
     part = b"Content-Type: image/png; name=picture of us.png\r\n\r\nx"
-    started = time.monotonic()
+    started = time.process_time()
     found = from_mime(mixed(*[part] * 9_000)).attachments
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
     short = [a.properties.text(t.PidTagAttachFilename) or "" for a in found]
     assert len(set(short)) == 9_000
     assert (short[0], short[9], short[8_999]) == ("PICTUR~1.PNG", "PICTU~10.PNG", "PIC~9000.PNG")

@@ -84,7 +84,7 @@ def test_hostile_rtf_is_bounded() -> None:
         read_rtf(b"plain text")
     with pytest.raises(RtfError):
         read_rtf(b"{\\rtf1" + b"{" * (MAX_GROUPS + 1))
-    started = time.monotonic()
+    started = time.process_time()
     for piece in (
         b"{\\b x}",
         b"\\'41",
@@ -95,7 +95,7 @@ def test_hostile_rtf_is_bounded() -> None:
         b"{\\fonttbl{\\f1\\fcharset2 x}}",
     ):
         read_rtf(b"{\\rtf1\\fromhtml1 " + piece * 20_000)
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
 
 
 @settings(max_examples=300, deadline=None)

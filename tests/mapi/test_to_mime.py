@@ -439,7 +439,7 @@ def test_bodies_come_back(text: str, html: bytes) -> None:
     ],
 )
 def test_large_transport_headers_cost_little(block: str) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     rebuilt = to_mime(item({PidTagTransportMessageHeaders: block}))
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
     assert rebuilt.headers

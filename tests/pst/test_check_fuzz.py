@@ -24,7 +24,7 @@ MEMORY = 200_000_000
 
 def checked(data: bytes) -> Report | None:
     """A check of ``data``; None where the file is refused."""
-    started = time.monotonic()
+    started = time.process_time()
     try:
         report = excise.pst.check(io.BytesIO(data))
     except ExciseError as error:
@@ -33,7 +33,7 @@ def checked(data: bytes) -> Report | None:
     else:
         assert report.text()
         assert report.unlisted >= 0
-    assert time.monotonic() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     return report
 
 

@@ -271,11 +271,11 @@ def nested(levels: int) -> bytes:
 def test_messages_that_share_what_is_embedded_are_read_once() -> None:
     """Two to the power of the levels, if each were read for itself."""
     data = nested(50)
-    started = time.monotonic()
+    started = time.process_time()
     report = excise.pst.check(io.BytesIO(data))
     with excise.pst.open(io.BytesIO(data)) as pst:
         assert not pst.message(nid_of(0)).read_all()
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
     assert report.checked["messages"] == 1
 
 

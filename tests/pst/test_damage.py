@@ -62,10 +62,10 @@ def read_everything(data: bytes) -> tuple[int, int, int]:
 def test_mutated_samples(path: Path) -> None:
     data = path.read_bytes()
     rng = random.Random(path.name)
-    started = time.monotonic()
+    started = time.process_time()
     for _ in range(25):
         read_everything(bytes_changed(data, rng))
-    assert time.monotonic() - started < 60
+    assert time.process_time() - started < 60
 
 
 @real
