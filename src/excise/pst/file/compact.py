@@ -22,6 +22,8 @@ from excise.pst.ndb.write import NO_TREE, NodeWriter, SubnodeEntry, Tree
 _MAX_DEPTH = 256
 # A block with this many references or more is used twice: the BBT counts itself too.
 _SHARED = 3
+# What is written anew ends above the counter of its source, which has four bytes.
+_MAX_UNIQUE = 0xFFFF0000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,9 @@ def _require_writable(pst: PstFile) -> None:
         kind = "an OST" if pst.is_ost else f"a {pst.format_name} file"
         hint = "Only Unicode PST files of 512-byte pages are written; import it into a new PST in Outlook."
         raise DamagedInput(f"{pst.source.name}: {kind}, which can only be read", hint=hint)
+    if pst.header.dwUnique > _MAX_UNIQUE:
+        hint = "Export it from Outlook into a new PST file."
+        raise DamagedInput(f"{pst.source.name}: its change counter is used up (0x{pst.header.dwUnique:x})", hint=hint)
     _ = pst.ndb.blocks
     for damage in pst.damage:
         if damage.layer in ("disk", "ndb"):

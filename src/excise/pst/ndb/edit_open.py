@@ -15,6 +15,8 @@ from excise.pst.ndb.read import NodeDatabase
 
 _VERSION = 23
 _MAX_UNIQUE = 0xFFFF0000
+# Far above what a file can have, and far below where a BID no longer has room in its eight bytes.
+_MAX_NEXT_BID = 1 << 62
 _REWRITE = "It can only be written anew: what is to stay, into a new PST file."
 _ON_SERVER = "Remove the messages on the server; or write what is to stay into a new PST file."
 _EXPORT = "Open it in Outlook as its owner and export it without protection; without the key nothing else remains."
@@ -73,6 +75,9 @@ def _check_header(storage: Storage, header: Header, head: bytes) -> None:
         raise _refused(storage, found, _DAMAGED)
     if header.dwUnique > _MAX_UNIQUE:
         raise _refused(storage, f"its change counter is used up (0x{header.dwUnique:x})", _REWRITE)
+    if max(header.bidNextB, header.bidNextP) > _MAX_NEXT_BID:
+        found = f"bidNextB 0x{header.bidNextB:x}, bidNextP 0x{header.bidNextP:x}"
+        raise _refused(storage, f"its counters of blocks and pages are used up ({found})", _REWRITE)
 
 
 def _refused(storage: Storage, why: str, remains: str) -> NotEditable:
