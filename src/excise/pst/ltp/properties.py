@@ -88,16 +88,25 @@ class Properties(ABC):
 
 
 class PropertyContext(Properties):
-    """The PC of ``node``. Damaged where it is none; records that cannot be read are reported and missing."""
+    """The PC of ``node``. Damaged where it is none; records that cannot be read are reported and missing.
+
+    Of a property that is there twice the first counts, and the other is reported.
+    """
 
     def __init__(self, node: Node, codec: str = "cp1252") -> None:
         self.codec = codec
         self.node = node
         self._heap = Heap(node, CLIENT_PC)
         self._records: dict[int, tuple[int, int]] = {}
+        count = 0
         for leaf in BTreeOnHeap(self._heap, self._heap.root, 2, 6).leaves():
+            count += len(leaf) // _RECORDS.size
             for prop_id, ptype, hnid in _RECORDS.iter_unpack(leaf):
                 self._records.setdefault(prop_id, (ptype, hnid))
+        if count > len(self._records):
+            # The first stands; that there is another value must not be lost.
+            found = f"{count - len(self._records)} again"
+            node.log.add(self._heap.damage("PC", "wPropId", "each property once", found))
 
     def ids(self) -> Iterator[int]:
         """See ``Properties``."""

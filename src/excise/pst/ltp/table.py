@@ -243,7 +243,9 @@ class TableContext:
             found = f"ibData {column.ibData}, cbData {column.cbData}, iBit {column.iBit}"
             self.node.log.add(self._damage("rgTCOLDESC", f"column 0x{column.tag:08x} within the row", found))
             return
-        self.columns.setdefault(column.tag >> 16, column)
+        if self.columns.setdefault(column.tag >> 16, column) is not column:
+            found = f"column 0x{column.tag:08x} of a property that has one"
+            self.node.log.add(self._damage("rgTCOLDESC", "each property once", found))
 
     @cached_property
     def _matrix(self) -> Node | None:

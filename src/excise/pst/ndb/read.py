@@ -292,7 +292,9 @@ def _read_subnodes(ndb: NodeDatabase, root: int, log: DamageLog) -> dict[int, SL
                 stack += [(entry.bid, 1) for entry in reversed(block.rgentries)]
             else:
                 for each in block.rgentries:
-                    entries.setdefault(each.nid & 0xFFFFFFFF, each)
+                    nid = each.nid & 0xFFFFFFFF
+                    if entries.setdefault(nid, each) is not each:
+                        log.add(_block_damage("SLENTRY.nid", bid, -1, "each subnode once", f"0x{nid:x} again"))
         except Damaged as error:
             log.add(error.damage)
         except ValueError as error:
