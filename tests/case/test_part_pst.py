@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import struct
@@ -17,7 +18,7 @@ from engine.mail_files import message
 from excise.case.part_pst import PartFull
 from excise.case.parts import EvidenceKind, PartWriter, Provenance
 from excise.case.reread import reread_part
-from excise.core.digests import sha256_hex
+from excise.core.digests import canonical_json, sha256_hex
 from excise.engine.evidence import part_lines, read_content
 from excise.mapi import tags as t
 from excise.mapi.item import MapiAttachment, MapiItem
@@ -248,6 +249,18 @@ class TestDamage:
         assert problems(part) == []
         (part / "messages.pst").unlink()
         assert any("messages.pst: cannot be read" in each for each in problems(part))
+
+    @pytest.mark.parametrize("changes", [{"tag": "zz"}, {"base64": "!!!!x"}, {"tag": None}, {"name": []}], ids=str)
+    def test_a_record_that_says_nothing_of_sense(self, tmp_path: Path, changes: dict[str, object]) -> None:
+        part = tmp_path / "part-001"
+        write(part, [mapi(rich_item())])
+        lines, records = part / "items.jsonl", part / "properties.jsonl"
+        old, record = records.read_bytes(), json.loads(records.read_bytes())
+        record["properties"]["properties"][0].update(changes)
+        records.write_bytes(canonical_json(record) + b"\n")
+        bound = sha256_hex(records.read_bytes()).encode()
+        lines.write_bytes(lines.read_bytes().replace(sha256_hex(old).encode(), bound))
+        assert [each for each in problems(part) if "messages.pst: message 0x200044: 00001-000001: " in each]
 
     def test_a_record_that_is_another_items(self, tmp_path: Path) -> None:
         part = tmp_path / "part-001"

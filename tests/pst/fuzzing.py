@@ -112,8 +112,9 @@ class Trial:
                 return
             self.outcomes["damaged"] += report.damaged
             self._part("compact", lambda: self._compact(frozenset(), report))
-            if nids:
-                nid = self._rng.choice(nids)
+            messages = [nid for nid in nids if nid & 0x1F in (4, 8)]
+            if messages:
+                nid = self._rng.choice(messages)
                 self._part("compact without", lambda: self._compact(frozenset({nid}), report))
                 self._part("purge", lambda: self._purge(nid, report))
 

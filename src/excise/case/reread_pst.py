@@ -129,7 +129,8 @@ class _Comparison:
             with reading():
                 held = held_by_libpff(node, self._own, self._names)
             yield from self._differences(where, held, line)
-        except (Unreadable, KeyError, TypeError) as error:
+        # Records are a case's own words: they may be anything that JSON can say.
+        except (Unreadable, KeyError, TypeError, ValueError, AttributeError) as error:
             yield f"{where}: {line['evidence']}: {error}"
 
     def _differences(self, where: str, held: Held, line: Line) -> Iterator[str]:

@@ -53,7 +53,12 @@ def rebuild_table(
     place = dict(table.index)
     if len(place) < len(table.index):
         raise Damaged(_damage("TCROWID", "dwRowID", node, "each row once", "a row twice"))
-    rows = sorted((row for row in table.rows() if row.row_id not in without), key=lambda row: place[row.row_id])
+    every = list(table.rows())
+    rows = sorted((row for row in every if row.row_id not in without), key=lambda row: place[row.row_id])
+    for row in every:
+        # A value of theirs that cannot be found may be among what is kept.
+        if row.row_id in without:
+            _require_values(table, row)
     require_sound(node)
 
     def cells(row: Row) -> dict[int, CellData]:
@@ -175,6 +180,19 @@ def _cells(table: TableContext, row: Row, keep: Keep) -> Iterator[tuple[int, Cel
             cell = row.data[column.ibData : column.ibData + column.cbData]
             inline = table.is_inline(column)
             yield column.tag, cell if inline else _value(table.heap, keep, int.from_bytes(cell, "little"))
+
+
+def _require_values(table: TableContext, row: Row) -> None:
+    """Damaged where a cell of ``row`` refers to nothing."""
+    for prop_id in row.ids():
+        column = table.columns[prop_id]
+        hnid = int.from_bytes(row.data[column.ibData : column.ibData + column.cbData], "little")
+        if table.is_inline(column):
+            continue
+        if is_hid(hnid):
+            table.heap.item(hnid)
+        elif hnid not in table.node.subnodes:
+            raise Damaged(_damage("SLBLOCK", "nid", table.node, f"subnode 0x{hnid:x}", "none"))
 
 
 def _damage(structure: str, field: str, node: Node, expected: str, found: str) -> Damage:

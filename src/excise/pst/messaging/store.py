@@ -30,6 +30,7 @@ from excise.pst.messaging.names import NamedProperties
 from excise.pst.ndb.read import NodeDatabase
 
 MAX_FOLDER_DEPTH = 256
+_MESSAGES = frozenset({NID_TYPE_NORMAL_MESSAGE, NID_TYPE_ASSOC_MESSAGE})
 _FOLDERS = frozenset({NID_TYPE_NORMAL_FOLDER, NID_TYPE_SEARCH_FOLDER})
 
 
@@ -99,7 +100,12 @@ class MessageStore:
                         yield FailedItem(nid, error.damage)
 
     def open(self, nid: int) -> Message:
-        """The message or associated item ``nid``. Damaged where it is not there or cannot be read."""
+        """The message or associated item ``nid``. Damaged where it is none, is not there or cannot be read."""
+        if nid_type(nid) not in _MESSAGES:
+            # A row of a contents table may name any node.
+            raise Damaged(
+                _damage("NBT", "nid", f"message 0x{nid:x}", "a NID of a message", f"type 0x{nid_type(nid):x}")
+            )
         node = self.ndb.node(nid, DamageLog(self.ndb.log))
         if node is None:
             raise Damaged(_damage("NBT", "nid", f"message 0x{nid:x}", "a node", "none"))
