@@ -3,12 +3,14 @@
 Neither shares code with what writes PST files but for the layouts in ``excise.pst.disk``. libpff has no call for
 embedded messages and for recipients and attachments of classes that it does not know, and refuses values above 128 MiB:
 there Excise's own reader is asked.
+
+What is kept of one message at a time is no more than its file can hold: values that share blocks give nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +24,7 @@ from excise.pst import Damaged
 from excise.pst.file.read import PstFile
 from excise.pst.ltp.properties import Properties
 from excise.pst.messaging.message import Attachment, Message
+from excise.pst.ndb.read import NodeDatabase
 
 Names = Mapping[int, NamedProperty]
 DATA = 0x3701
@@ -62,6 +65,21 @@ def reading() -> Iterator[None]:
         raise Unreadable(f"libpff: {shown(str(error), 300)}") from error
 
 
+class _Room:
+    """How many bytes of values one message may still have."""
+
+    def __init__(self, file: NodeDatabase) -> None:
+        self._left = file.max_tree_size
+
+    def within(self, entries: Iterable[tuple[int, bytes]]) -> Iterator[tuple[int, bytes]]:
+        """``entries``; a ValueError where they are too much."""
+        for tag, raw in entries:
+            self._left -= len(raw)
+            if self._left < 0:
+                raise ValueError("the values of a message are larger than their file")
+            yield tag, raw
+
+
 def record_sets(owner: Any, number: int) -> Iterator[tuple[int, bytes]]:
     """Tag and raw value of each property in record set ``number`` of a libpff object, but for attachments' content."""
     records = owner.get_record_set(number)
@@ -75,19 +93,20 @@ def record_sets(owner: Any, number: int) -> Iterator[tuple[int, bytes]]:
 
 def held_by_libpff(node: Any, own: PstFile, names: Names) -> Held:
     """The message that is libpff's ``node``; ``own`` is the same file through Excise's reader."""
-    bag = PropertyBag.from_raw(record_sets(node, 0), names=names)
+    room = _Room(own.ndb)
+    bag = PropertyBag.from_raw(room.within(record_sets(node, 0)), names=names)
     other = _Own(own, node.identifier, names, bag.code_page)
     if not hasattr(node, "get_number_of_attachments"):
         return Held(bag, other.held.recipients, other.held.attachments)
     table = node.recipients
     count = table.number_of_record_sets if table is not None else 0
-    rows = [PropertyBag.from_raw(record_sets(table, row), bag.code_page, names) for row in range(count)]
+    rows = [PropertyBag.from_raw(room.within(record_sets(table, row)), bag.code_page, names) for row in range(count)]
     found = range(node.number_of_attachments)
-    return Held(bag, rows, [_attachment(node.get_attachment(number), number, bag, other) for number in found])
+    return Held(bag, rows, [_attachment(node.get_attachment(number), number, bag, other, room) for number in found])
 
 
-def _attachment(node: Any, number: int, bag: PropertyBag, other: _Own) -> HeldAttachment:
-    properties = PropertyBag.from_raw(record_sets(node, 0), bag.code_page, other.names)
+def _attachment(node: Any, number: int, bag: PropertyBag, other: _Own, room: _Room) -> HeldAttachment:
+    properties = PropertyBag.from_raw(room.within(record_sets(node, 0)), bag.code_page, other.names)
 
     def content() -> tuple[int, str]:
         with reading():
@@ -120,16 +139,18 @@ class _Own:
 
 def held_by_us(message: Message, names: Names, code_page: int | None = None) -> Held:
     """``message``; Unreadable where anything of it is damaged. ``code_page`` is that of the item around it."""
+    room = _Room(message.node.ndb)
     with reading():
-        bag = PropertyBag.from_raw(_values(message.properties), code_page, names)
-        rows = [PropertyBag.from_raw(_values(row.properties), bag.code_page, names) for row in message.recipients]
-        attachments = [_own_attachment(each, bag.code_page, names) for each in message.attachments]
+        bag = PropertyBag.from_raw(room.within(_values(message.properties)), code_page, names)
+        cells = (room.within(_values(row.properties)) for row in message.recipients)
+        rows = [PropertyBag.from_raw(row, bag.code_page, names) for row in cells]
+        attachments = [_own_attachment(each, bag.code_page, names, room) for each in message.attachments]
     if message.log.entries:
         raise Unreadable(message.log.entries[0].text())
     return Held(bag, rows, attachments)
 
 
-def _own_attachment(attachment: Attachment, code_page: int, names: Names) -> HeldAttachment:
+def _own_attachment(attachment: Attachment, code_page: int, names: Names, room: _Room) -> HeldAttachment:
     def content() -> tuple[int, str]:
         digest, size = hashlib.sha256(), 0
         with reading():
@@ -143,7 +164,7 @@ def _own_attachment(attachment: Attachment, code_page: int, names: Names) -> Hel
             inner = attachment.embedded
         return None if inner is None else held_by_us(inner, names, code_page)
 
-    bag = PropertyBag.from_raw(_values(attachment.properties), code_page, names)
+    bag = PropertyBag.from_raw(room.within(_values(attachment.properties)), code_page, names)
     return HeldAttachment(bag, content, embedded)
 
 
