@@ -47,6 +47,7 @@ format: $(VENV)/.made
 bench: $(VENV)/.made
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/pst.py
+	$(BIN)/python bench/pst_made.py
 
 test-programs:
 	$(SUDO) apt-get update -q

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import sys
 import tempfile
@@ -22,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from measure import best
+from measure import best, peak_mb
 
 WORD = "re"
 SINCE, UNTIL = datetime(2000, 1, 1, tzinfo=UTC), datetime(2002, 1, 1, tzinfo=UTC)
@@ -80,14 +79,13 @@ def child(reader: str, path: str) -> None:
     started = time.perf_counter()
     seen, found = READERS[reader](path)
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    print(json.dumps({"seconds": seconds, "peak_mb": round(peak / 1e6, 1), "seen": seen, "found": found}))
+    print(json.dumps({"seconds": seconds, "peak_mb": peak_mb(), "seen": seen, "found": found}))
 
 
-def measured(reader: str, path: Path) -> dict[str, Any]:
+def measured(reader: str, path: Path, times: int = _TIMES) -> dict[str, Any]:
     """The fastest of several runs of a reader."""
     command = [sys.executable, str(Path(__file__).resolve()), "--child", reader, str(path)]
-    runs = [json.loads(best(command, cwd=Path.cwd(), times=1).output) for _ in range(_TIMES)]
+    runs = [json.loads(best(command, cwd=Path.cwd(), times=1).output) for _ in range(times)]
     return dict(min(runs, key=lambda run: run["seconds"]))
 
 
