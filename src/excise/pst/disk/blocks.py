@@ -67,6 +67,19 @@ def seal_block(fmt: Format, data: bytes, ib: int, bid: int, cbInflated: int | No
     return data.ljust(fmt.block_size(len(data)) - len(trailer), b"\0") + trailer
 
 
+def is_sealed(fmt: Format, raw: bytes, cb: int, ib: int, bid: int) -> bool:
+    """True where ``raw`` ends in the very trailer that ``seal_block`` gives it; one comparison checks all.
+
+    Always False in the 4-KB format, whose trailer says more. False tells nothing but that one has to look closer.
+    """
+    if fmt is UNICODE_4K or len(raw) != fmt.block_size(cb):
+        return False
+    checksum, sig = crc(raw[:cb]), signature(ib, bid)
+    if fmt is ANSI:
+        return raw.endswith(_TRAILER_ANSI.pack(cb, sig, bid, checksum))
+    return raw.endswith(_TRAILER_UNICODE.pack(cb, sig, checksum, bid))
+
+
 @dataclass(frozen=True, slots=True)
 class XBlock:
     """XBLOCK (``cLevel`` 1) and XXBLOCK (2), 2.2.2.8.3.2: the BIDs below and the number of data bytes in all."""
@@ -128,7 +141,12 @@ class SLBlock:
     @classmethod
     def unpack(cls, fmt: Format, data: bytes) -> SLBlock:
         """The block with data ``data``; no more entries than ``data`` holds. ValueError if too short."""
-        return cls(tuple(SLEntry(*values) for values in _subnode_entries(fmt, fmt.sl_entry, data)))
+        return cls(tuple(SLEntry(*values) for values in cls.values(fmt, data)))
+
+    @staticmethod
+    def values(fmt: Format, data: bytes) -> list[tuple[int, int, int]]:
+        """The entries as ``unpack`` has them, each as (nid, bidData, bidSub)."""
+        return [(nid, data_bid, sub_bid) for nid, data_bid, sub_bid in _subnode_entries(fmt, fmt.sl_entry, data)]
 
     def pack(self, fmt: Format) -> bytes:
         """The block's data."""

@@ -6,7 +6,8 @@ Rules:
   trees; the journal, committed; the header with the new trees; zeros over what they do not reach, and the maps; the
   final header; no journal;
 - before the commit, the new trees are read back and found sound;
-- references are counted from what the new nodes reach, and a block that nothing names goes, whoever left it there.
+- references are counted from what all nodes reach, and a block that nothing names goes, whoever left it there: once
+  for the old nodes, then by what the change takes and adds, and anew from the new trees when they are read back.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from excise.pst.ndb.edit_open import open_database
 from excise.pst.ndb.edit_recover import finish, recover_storage
 from excise.pst.ndb.edit_scrub import MapPages
 from excise.pst.ndb.edit_storage import PathStorage, Storage, StorageSource
-from excise.pst.ndb.edit_survey import References, Survey
+from excise.pst.ndb.edit_survey import Survey
 from excise.pst.ndb.read import NodeDatabase
 from excise.pst.ndb.write_types import NO_TREE, SubnodeEntry, Tree
 
@@ -70,6 +71,7 @@ class NodeEditor(TreeBuilder):
         super().__init__(header.rgnid, header.dwUnique)
         self._storage = storage
         self._highest = survey.highest
+        self._references = survey.references
         self._free = FreeSpace(survey.layout)
         self._journal: Journal | None = None
         self._committing = False
@@ -286,10 +288,12 @@ class NodeEditor(TreeBuilder):
     def _counted(self) -> array[int]:
         """How often each block is named in the end, by position."""
         total = len(self.ndb.blocks) + len(self._ib)
-        references = References(total, self._position, self._internal_data)
+        references = self._references.continued(total, self._position, self._internal_data)
         try:
-            for entry in self._entries():
-                references.add(entry)
+            for old in filter(None, map(self.ndb.nodes.find, self._changed)):
+                references.drop(old)
+            for new in filter(None, self._changed.values()):
+                references.add(new)
         except Damaged as error:
             raise DamagedInput(f"{self._storage.name}: {error}", hint="Nothing was changed.") from error
         return references.counts

@@ -6,15 +6,18 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 
 from excise.pst.disk import ids, maps, pages
-from excise.pst.disk.blocks import BTYPE_X, SIBlock, SLBlock, XBlock, block_kind
+from excise.pst.disk.blocks import BTYPE_X, SIBlock, SLBlock, XBlock, block_kind, is_sealed
 from excise.pst.disk.damage import Damage, Damaged
 from excise.pst.disk.formats import UNICODE
 from excise.pst.ndb.build import MAX_REFERENCES
 from excise.pst.ndb.edit_layout import Layout, piece
 from excise.pst.ndb.read import DataTree, Node, NodeDatabase, block_problems
+from excise.pst.ndb.source import Source
 
 # Types of subnodes whose NIDs come from the header's counters.
 _COUNTED = frozenset({ids.NID_TYPE_NORMAL_MESSAGE, ids.NID_TYPE_ATTACHMENT, ids.NID_TYPE_LTP})
+#: Blocks that lie one after another are read together, up to so many bytes.
+_RUN = 1 << 18
 
 
 class References:
@@ -38,6 +41,25 @@ class References:
         self._position = position
         self._data = data
         self._judge = judge
+
+    def continued(self, total: int, position: Callable[[int], int | None], data: Callable[[int], bytes]) -> References:
+        """A copy to go on from, with what it is given about blocks that came later."""
+        copy = References(total, position, data)
+        copy.counts[: len(self.counts)] = self.counts
+        copy._subs[: len(self._subs)] = self._subs
+        return copy
+
+    def drop(self, node: pages.NBTEntry) -> None:
+        """Take back what ``add`` counted for ``node``."""
+        stack = [*_roots(node.bidData, node.bidSub)]
+        while stack:
+            bid, _, _ = stack.pop()
+            at = self._position(bid)
+            if at is None or not self.counts[at]:
+                raise Damaged(_damage(bid, "cRef", "a block that was counted", "none"))
+            self.counts[at] -= 1
+            if not self.counts[at] and ids.is_internal(bid):
+                stack += self._below(self._data(bid))
 
     def add(self, node: pages.NBTEntry) -> None:
         """Count what ``node`` reaches. Damaged where the BBT has no entry for it, or it is named too often."""
@@ -69,11 +91,11 @@ class References:
             for index in SIBlock.unpack(UNICODE, data).rgentries:
                 yield index.bid, True, False
         else:
-            for entry in SLBlock.unpack(UNICODE, data).rgentries:
-                kind, number = ids.nid_type(entry.nid), ids.nid_index(entry.nid & 0xFFFFFFFF)
+            for nid, data_bid, sub_bid in SLBlock.values(UNICODE, data):
+                kind, number = ids.nid_type(nid), ids.nid_index(nid & 0xFFFFFFFF)
                 if kind in _COUNTED and number > self.highest.get(kind, 0):
                     self.highest[kind] = number
-                yield from _roots(entry.bidData, entry.bidSub)
+                yield from _roots(data_bid, sub_bid)
 
 
 class Survey:
@@ -86,13 +108,14 @@ class Survey:
     def __init__(self, ndb: NodeDatabase, *, checked_from: int = 0, strict: bool = False) -> None:
         self._ndb = ndb
         root = ndb.header.root
-        entries = ndb.blocks.entries()
         self._demand_sound()
         self.references = References(
             len(ndb.blocks), ndb.blocks.position, lambda bid: ndb.block(bid, ndb.log), self._read_tree
         )
         tree_pages = [*_page_offsets(ndb, root.ibNBT), *_page_offsets(ndb, root.ibBBT)]
-        self.layout = Layout([*map(piece, tree_pages), *_block_pieces(entries, ndb.source.size)], ndb.source.size)
+        self.layout = Layout(
+            [*map(piece, tree_pages), *_block_pieces(ndb.blocks.values(), ndb.source.size)], ndb.source.size
+        )
         self._check_blocks(checked_from)
         for node in ndb.nodes.entries():
             self.references.add(node)
@@ -109,14 +132,13 @@ class Survey:
 
     def _check_blocks(self, checked_from: int) -> None:
         ndb = self._ndb
-        by_place = sorted((each.ib, at) for at, each in enumerate(ndb.blocks.entries()) if each.bid >= checked_from)
-        for _, at in by_place:
-            entry = ndb.blocks.at(at)
-            raw = ndb.source.read(entry.ib, UNICODE.block_size(entry.cb))
-            for damage in block_problems(UNICODE, entry, raw, entry.bid):
-                raise Damaged(damage)
-            if entry.bid >= ndb.header.bidNextB:
-                found = f"block 0x{entry.bid:x}"
+        by_place = sorted((ib, bid, cb) for bid, ib, cb, _ in ndb.blocks.values() if bid >= checked_from)
+        for (ib, bid, cb), raw in _read_in_runs(ndb.source, by_place):
+            if not is_sealed(UNICODE, raw, cb, ib, bid):
+                for damage in block_problems(UNICODE, pages.BBTEntry(bid, ib, cb, 0), raw, bid):
+                    raise Damaged(damage)
+            if bid >= ndb.header.bidNextB:
+                found = f"block 0x{bid:x}"
                 raise Damaged(Damage("disk", "HEADER", "bidNextB", "the header", 0, "above every BID", found))
 
     def _read_tree(self, bid: int, is_sub: bool) -> None:
@@ -128,9 +150,9 @@ class Survey:
         self._demand_sound()
 
     def _check_references(self) -> None:
-        for entry, count in zip(self._ndb.blocks.entries(), self.references.counts, strict=True):
-            if not count or entry.cRef != count + 1:
-                raise Damaged(_damage(entry.bid, "cRef", str(count + 1), str(entry.cRef)))
+        for (bid, _, _, references), count in zip(self._ndb.blocks.values(), self.references.counts, strict=True):
+            if not count or references != count + 1:
+                raise Damaged(_damage(bid, "cRef", str(count + 1), str(references)))
 
 
 def _roots(data: int, sub: int) -> Iterator[tuple[int, bool, bool]]:
@@ -160,13 +182,27 @@ def _page_offsets(ndb: NodeDatabase, root: int) -> Iterator[int]:
             stack += children
 
 
-def _block_pieces(entries: Iterable[pages.BBTEntry], size: int) -> Iterator[int]:
-    for entry in entries:
-        if entry.ib >= size:
-            raise Damaged(_damage(entry.bid, "ib", f"inside the file of {size} bytes", str(entry.ib)))
-        if not 0 < entry.cb <= UNICODE.max_block_data:
-            raise Damaged(_damage(entry.bid, "cb", f"1 to {UNICODE.max_block_data}", str(entry.cb)))
-        yield piece(entry.ib, entry.cb)
+def _block_pieces(entries: Iterable[tuple[int, int, int, int]], size: int) -> Iterator[int]:
+    largest = UNICODE.max_block_data
+    for bid, ib, cb, _ in entries:
+        if ib >= size:
+            raise Damaged(_damage(bid, "ib", f"inside the file of {size} bytes", str(ib)))
+        if not 0 < cb <= largest:
+            raise Damaged(_damage(bid, "cb", f"1 to {largest}", str(cb)))
+        yield piece(ib, cb)
+
+
+def _read_in_runs(
+    source: Source, places: Iterable[tuple[int, int, int]]
+) -> Iterator[tuple[tuple[int, int, int], bytes]]:
+    """Each of ``places``, (ib, bid, cb) in order, and its block as it is in the file, padding and trailer included."""
+    start, data = 0, b""
+    for place in places:
+        ib, _, cb = place
+        size = UNICODE.block_size(cb)
+        if not start <= ib <= ib + size <= start + len(data):
+            start, data = ib, source.read(ib, _RUN)
+        yield place, data[ib - start : ib - start + size]
 
 
 def _damage(bid: int, field: str, expected: str, found: str) -> Damage:

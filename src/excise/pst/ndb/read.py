@@ -14,7 +14,17 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from excise.core.errors import DamagedInput
-from excise.pst.disk.blocks import BTYPE_S, BTYPE_X, BlockTrailer, SIBlock, SLBlock, SLEntry, XBlock, block_kind
+from excise.pst.disk.blocks import (
+    BTYPE_S,
+    BTYPE_X,
+    BlockTrailer,
+    SIBlock,
+    SLBlock,
+    SLEntry,
+    XBlock,
+    block_kind,
+    is_sealed,
+)
 from excise.pst.disk.crypt import CRYPT_CYCLIC, crc, decode, signature
 from excise.pst.disk.damage import Damage, Damaged, DamageLog
 from excise.pst.disk.formats import UNICODE_4K, Format
@@ -87,8 +97,9 @@ class NodeDatabase:
         data = raw[: entry.cb]
         if len(data) < entry.cb:
             raise Damaged(_block_damage("cb", bid, entry.ib, f"{entry.cb} bytes", f"{len(data)} bytes"))
-        for damage in block_problems(self.format, entry, raw, bid):
-            log.add(damage)
+        if not is_sealed(self.format, raw, entry.cb, entry.ib, bid):
+            for damage in block_problems(self.format, entry, raw, bid):
+                log.add(damage)
         if self.format is UNICODE_4K and entry.cbInflated != entry.cb:
             data = _inflate(data, entry, bid)
         if is_internal(bid):

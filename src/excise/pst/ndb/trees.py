@@ -63,6 +63,12 @@ class BlockTable:
         """All entries by BID."""
         return map(self.at, range(len(self._keys)))
 
+    def values(self) -> Iterator[tuple[int, int, int, int]]:
+        """All entries by BID, each as (bid, ib, cb, cRef), which is faster than ``entries``."""
+        shift = 32 if self._format is UNICODE_4K else 16
+        for bid, ib, sizes in zip(self._keys, self._ib, self._sizes, strict=True):
+            yield bid, ib, sizes & 0xFFFF, sizes >> shift & 0xFFFF
+
     def at(self, at: int) -> BBTEntry:
         """The entry at a position."""
         sizes = self._sizes[at]
