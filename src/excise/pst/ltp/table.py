@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from struct import Struct
+from typing import Any
 
 from excise.pst.disk.damage import Damage, Damaged
 from excise.pst.disk.heaps import CLIENT_TC, TCInfo, TColDesc, is_hid
@@ -31,7 +32,8 @@ ROW_ID = 0x67F2
 ROW_VERSION = 0x67F3
 _ROW_ID_SIZE = 4
 _BATCH = 4096
-_DWORD, _LONG, _QWORD = Struct("<I"), Struct("<i"), Struct("<Q")
+_HNID_SIZE = 4
+_DWORD = Struct("<I")
 
 
 class Row(Properties):
@@ -166,14 +168,19 @@ class TableContext:
         columns = [self.columns.get(prop_id) for prop_id in prop_ids]
         for start in range(0, len(self.index), _BATCH):
             rows = list(self._cut(self.index[start : start + _BATCH]))
-            yield [row_id for row_id, _ in rows], [self._column(column, rows) for column in columns]
+            joined = b"".join([data for _, data in rows])
+            yield [row_id for row_id, _ in rows], [self._column(column, joined) for column in columns]
 
-    def _column(self, column: TColDesc | None, rows: list[tuple[int, bytes]]) -> list[Cell]:
+    def _column(self, column: TColDesc | None, rows: bytes) -> list[Cell]:
+        """The values of ``column`` in whole ``rows``."""
         if column is None:
-            return [None] * len(rows)
+            return [None] * (len(rows) // self.row_size)
         byte, mask = self.bit(column)
-        decoder = self._decoder(column)
-        return [decoder(data) if data[byte] & mask else None for _, data in rows]
+        there = rows[byte :: self.row_size]
+        at, rest = column.ibData, self.row_size - column.ibData - column.cbData
+        decode, layout = self._decoder(column)
+        cells = Struct(f"<{at}x{layout}{rest}x").iter_unpack(rows)
+        return [decode(cell) if bits & mask else None for bits, (cell,) in zip(there, cells, strict=True)]
 
     def _cut(self, index: Sequence[tuple[int, int]]) -> Iterator[tuple[int, bytes]]:
         """(row id, bytes) of the rows of ``index``. What cannot be read is reported and missing."""
@@ -195,26 +202,24 @@ class TableContext:
                 found = "no row" if len(row) < size else f"dwRowID 0x{id_of(row)[0]:x}"
                 log.add(self._damage("dwRowID", f"row 0x{row_id:x} at {number}", found))
 
-    def _decoder(self, column: TColDesc) -> Callable[[bytes], Cell]:
-        """A function from a row's bytes to the value of ``column``."""
-        ptype, at, end = column.tag & 0xFFFF, column.ibData, column.ibData + column.cbData
-        if ptype in (PT_UNICODE, PT_STRING8):
-            return self._text_decoder(at, "utf-16-le" if ptype == PT_UNICODE else self.codec)
+    def _decoder(self, column: TColDesc) -> tuple[Callable[[Any], Cell], str]:
+        """A function from a cell of ``column`` to its value, and how struct is to read the cell."""
+        ptype = column.tag & 0xFFFF
+        if ptype in (PT_UNICODE, PT_STRING8) and column.cbData == _HNID_SIZE:
+            return self._text_decoder("utf-16-le" if ptype == PT_UNICODE else self.codec), "I"
         if self.is_inline(column):
             if ptype == PT_SYSTIME:
-                ticks = _QWORD.unpack_from
-                return lambda row: filetime(ticks(row, at)[0])
+                return filetime, "Q"
             if ptype == PT_LONG:
-                number = _LONG.unpack_from
-                return lambda row: int(number(row, at)[0])
-        return lambda row: self._slow_cell(column, row[at:end])
+                return int, "i"
+        return partial(self._slow_cell, column), f"{column.cbData}s"
 
-    def _text_decoder(self, at: int, codec: str) -> Callable[[bytes], Cell]:
-        text_of, log, hnid_of = self.heap.text, self.node.log, _DWORD.unpack_from
+    def _text_decoder(self, codec: str) -> Callable[[int], Cell]:
+        text_of, log = self.heap.text, self.node.log
 
-        def text(row: bytes) -> Cell:
+        def text(hnid: int) -> Cell:
             try:
-                return text_of(hnid_of(row, at)[0], codec)
+                return text_of(hnid, codec)
             except Damaged as error:
                 log.add(error.damage)
                 return error.damage

@@ -64,7 +64,7 @@ Cell: TypeAlias = Value | Damage | None
 def filetime(ticks: int) -> datetime | int:
     """The moment ``ticks`` units of 100 ns after 1601, to the microsecond; ``ticks`` where Python has none for it."""
     if 0 <= ticks < _LAST_TICK:
-        return _EPOCH + timedelta(microseconds=ticks // 10)
+        return _EPOCH + timedelta(0, 0, ticks // 10)
     return ticks
 
 

@@ -203,9 +203,9 @@ class Folder:
         table = self.contents
         if table is not None:
             try:
-                for summary in _scan(table, names):
-                    rows.discard(summary.nid)
-                    yield summary
+                for nids, summaries in _scan(table, names):
+                    rows.difference_update(nids)
+                    yield from summaries
             except Damaged as error:
                 self.log.add(error.damage)
         for nid in sorted(rows):
@@ -292,14 +292,14 @@ def _summary(nid: int, values: dict[str, object], doubts: dict[str, str]) -> Sum
     return Summary(nid, **{name: values.get(name) for name in SUMMARY_FIELDS}, doubts=doubts)  # type: ignore[arg-type]
 
 
-def _scan(table: TableContext, names: Sequence[str]) -> Iterator[Summary]:
-    """The rows of ``table``. Each value is checked, so that what a row cannot say for sure is marked."""
+def _scan(table: TableContext, names: Sequence[str]) -> Iterator[tuple[list[int], Iterator[Summary]]]:
+    """The rows of ``table`` in batches. Each value is checked, so that what a row cannot say for sure is marked."""
     make: Callable[..., Summary] = Summary
     for nids, columns in table.scan([SUMMARY_FIELDS[name] for name in names]):
         doubts: list[dict[str, str]] = [{} for _ in nids]
         checked = {name: _checked(table, name, column, doubts) for name, column in zip(names, columns, strict=True)}
         nothing = [None] * len(nids)
-        yield from map(make, nids, *(checked.get(name, nothing) for name in SUMMARY_FIELDS), doubts)
+        yield nids, map(make, nids, *(checked.get(name, nothing) for name in SUMMARY_FIELDS), doubts)
 
 
 def _checked(table: TableContext, name: str, column: list[Cell], doubts: list[dict[str, str]]) -> Sequence[Cell]:
@@ -319,7 +319,7 @@ def _checked(table: TableContext, name: str, column: list[Cell], doubts: list[di
     if not is_text:
         return column
     texts: list[str | None] = [value if isinstance(value, str) else None for value in column]
-    for at in [at for at, text in enumerate(texts) if text is not None and _may_be_cut(text)]:
+    for at in [at for at, text in enumerate(texts) if text and 2 * len(text) >= TABLE_STRING_LIMIT and _is_cut(text)]:
         doubts[at][name] = CUT
     if _is_string8(table, SUMMARY_FIELDS[name]):
         for at in [at for at, text in enumerate(texts) if text and not (text.isascii() and _SHIFTS.isdisjoint(text))]:
@@ -327,9 +327,9 @@ def _checked(table: TableContext, name: str, column: list[Cell], doubts: list[di
     return [text and plain_subject(text) for text in texts] if name == "subject" else texts
 
 
-def _may_be_cut(text: str) -> bool:
+def _is_cut(text: str) -> bool:
     # A character beyond U+FFFF is two units.
-    return 2 * len(text) >= TABLE_STRING_LIMIT and len(text) + sum(map("\uffff".__lt__, text)) >= TABLE_STRING_LIMIT
+    return len(text) + sum(map("\uffff".__lt__, text)) >= TABLE_STRING_LIMIT
 
 
 def _is_string8(table: TableContext, prop_id: int) -> bool:
