@@ -224,6 +224,26 @@ def test_block_sizes(fmt: Format, cb: int, size: int) -> None:
     assert (trailer.cb, trailer.bid, trailer.dwCRC) == (cb, 0x44, 0)
 
 
+@pytest.mark.parametrize("fmt", [ANSI, UNICODE], ids=lambda fmt: fmt.name)
+def test_a_sealed_block_is_told_from_any_other(fmt: Format) -> None:
+    data = bytes(range(100))
+    sealed = blocks.seal_block(fmt, data, 0x8000, 0x44)
+    assert blocks.is_sealed(fmt, sealed, len(data), 0x8000, 0x44)
+    # Padding has no checksum, and is nobody's data.
+    for at in (*range(len(data)), *range(len(sealed) - fmt.block_trailer_size, len(sealed))):
+        changed = bytearray(sealed)
+        changed[at] ^= 1
+        assert not blocks.is_sealed(fmt, bytes(changed), len(data), 0x8000, 0x44)
+    for wrong in ((len(data) - 1, 0x8000, 0x44), (len(data), 0x8040, 0x44), (len(data), 0x8000, 0x48)):
+        assert not blocks.is_sealed(fmt, sealed, *wrong)
+    assert not blocks.is_sealed(fmt, sealed[64:], len(data), 0x8000, 0x44)
+
+
+def test_a_block_of_the_format_of_4_kb_is_always_looked_at() -> None:
+    sealed = blocks.seal_block(UNICODE_4K, b"data", 0x8000, 0x44)
+    assert not blocks.is_sealed(UNICODE_4K, sealed, 4, 0x8000, 0x44)
+
+
 def test_limits_of_unicode_blocks() -> None:
     assert blocks.XBlock.max_entries(UNICODE) == 1021
     assert blocks.SLBlock.max_entries(UNICODE) == 340
