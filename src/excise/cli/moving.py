@@ -29,15 +29,14 @@ def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = F
     """Make a case and its plan, and unless ``only_plan``, run it once it is confirmed; the exit status."""
     from excise import api
     from excise.api.looking import check_expected
-    from excise.engine.planner import resolve_disposal
+    from excise.engine.planner import check_removable
 
     given = Given(options)
     order = given.order(action)
     order.criteria.require_for("move" if action.removes else "copy")
     scope = given.scope()
     check_expected(scope, order.expect_mailboxes)
-    for info in scope.mailboxes:
-        resolve_disposal(order, info)  # refused before a case is made
+    check_removable(order, scope)  # refused before a case is made
     with (
         working(options, len(scope.mailboxes) * (1 if only_plan else 2)) as setting,
         api.new_case(options["case_dir"], order.sources, given.authorisation(), setting) as work,

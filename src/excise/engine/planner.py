@@ -56,13 +56,21 @@ class _SearchTask:
     caps: Caps
 
 
+def check_removable(order: Order, scope: Scope) -> None:
+    """Unsupported where a store lacks the disposal, or where nothing may be removed from any mailbox of the scope."""
+    for info in scope.mailboxes:
+        resolve_disposal(order, info)
+    refused = [info for info in scope.mailboxes if "removal" in info.details]
+    if order.action.removes and refused and len(refused) == len(scope.mailboxes):
+        reason = refused[0].details["removal"]
+        raise Unsupported(f"{refused[0].name}: {reason}", hint="Leave this mailbox out, or use excise copy.")
+
+
 def resolve_disposal(order: Order, info: MailboxInfo) -> Disposal:
     """The disposal for a mailbox: the one asked for, or the kind's default. One that a store lacks is refused."""
     if not order.action.removes:
         return Disposal.COPY
     capabilities = registry.store(info.kind).capabilities
-    if "removal" in info.details:
-        raise Unsupported(f"{info.name}: {info.details['removal']}", hint="Leave this mailbox out, or use excise copy.")
     wanted = Disposal.HARD if order.action is Action.PURGE else order.disposal or capabilities.default_disposal
     if wanted is None or wanted not in capabilities.disposals:
         offered = ", ".join(sorted(capabilities.disposals)) or "none"
@@ -88,6 +96,7 @@ def make_plan(
             f"expected {order.expect_mailboxes} mailboxes, found {len(scope.mailboxes) + len(scope.not_searched)}",
             hint="No mailbox was opened. Check the sources, or the number.",
         )
+    check_removable(order, scope)
     number = (case.plan_numbers() or [0])[-1] + 1
     directory = case.make(case.plan_dir(number))
     case.make(directory / "matches")
@@ -134,6 +143,7 @@ def _tasks(order: Order, scope: Scope, directory: Path, first: int) -> Iterator[
             info.name,
             info.identity,
             disposal=resolve_disposal(order, info),
+            refused=info.details.get("removal", "") if order.action.removes else "",
             space_for_removal=info.space_for_removal if order.action.removes else 0,
         )
         yield _SearchTask(unit, info, criteria, directory, order.caps)
@@ -186,7 +196,7 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
         matches=count,
         match_bytes=size,
         doubtful=doubtful,
-        refused=_over_cap(task, count, tally.seen) if task.unit.disposal != Disposal.COPY else "",
+        refused=task.unit.refused or _over_cap(task, count, tally.seen),
         matches_sha256=hashes[0],
         untestable_sha256=hashes[1],
     )
@@ -213,6 +223,8 @@ def not_tested_line(found: NotTested) -> dict[str, Any]:
 
 def _over_cap(task: _SearchTask, matches: int, seen: int) -> str:
     caps = task.caps
+    if task.unit.disposal == Disposal.COPY:
+        return ""
     if caps.max_per_mailbox is not None and matches > caps.max_per_mailbox:
         return f"{matches} matches, more than --max-per-mailbox {caps.max_per_mailbox} (safety rule S04)"
     if seen >= caps.share_from and matches * 100 > caps.max_share * seen:

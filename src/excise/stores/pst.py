@@ -5,7 +5,7 @@
 - ``fetch`` rebuilds the item as MIME and gives the record of all its properties. An item whose parts are not all there,
   by the store's own figures, is ``ItemDamaged``. What cannot be reached is left out, and one
   of ``Fetched.notes`` begins with ``incomplete:`` for each such part: such a copy is never the whole item.
-- Nothing is removed from PST files or put into them in this release.
+- ``remove`` takes messages out in place (``pst_remove``). Nothing is put into PST files in this release.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ from excise.store_api.protocols import (
 from excise.stores.pst_file import PstFile, Unreachable
 from excise.stores.pst_item import EVERY_TERM, PstItem
 from excise.stores.pst_record import flags_of_item, record_of_item
+from excise.stores.pst_remove import PstRemoval, recover, recoverable
 from excise.stores.pst_summary import rejected_by_table
 from excise.stores.pst_tree import PstFolder, PstNode, PstTree
 
 KIND = "pst"
-NO_REMOVAL = "removing messages from PST files comes with a later release; search and copy work"
 NO_PUT = "putting messages into PST files comes with a later release; search and copy work"
 
 
@@ -83,11 +83,24 @@ class PstCandidate:
 class PstMailbox:
     """One opened file."""
 
-    def __init__(self, locator: str) -> None:
-        """Open the file at ``locator``; an ExciseError where that fails."""
-        self._file = PstFile(Path(locator.removeprefix(f"{KIND}:")))
+    def __init__(self, locator: str, *, writable: bool = False) -> None:
+        """Open the file at ``locator``; an ExciseError where that fails.
+
+        ``writable``: where a change that was broken off left it so that it cannot be opened, that is mended first.
+        """
+        path = Path(locator.removeprefix(f"{KIND}:"))
+        self._writable = writable
+        self._recovered: Sequence[str] = ()
+        try:
+            self._file = PstFile(path)
+        except ExciseError:
+            if not (writable and recoverable(path)):
+                raise
+            self._recovered = recover(path)
+            self._file = PstFile(path)
         self._locator = f"{KIND}:{self._file.path}"
         self._tree = PstTree(self._file)
+        self._identity = self._file.identity()
 
     @property
     def info(self) -> MailboxInfo:
@@ -110,6 +123,7 @@ class PstMailbox:
 
     def find(self, matcher: Filter, tally: Tally) -> Iterator[Candidate | Unreadable]:
         """Every item but what the criteria surely exclude; MailboxChanged at the end where the file changed."""
+        self._refresh()
         for where, reason in self._file.problems:
             tally.advance(1, 0)
             yield Unreadable(where, reason)
@@ -170,12 +184,18 @@ class PstMailbox:
         )
 
     def remove(self, targets: Sequence[Target], disposal: Disposal) -> Iterator[Removal]:
-        """Unsupported, always."""
-        del targets, disposal
-        raise Unsupported(f"{self._file.path}: {NO_REMOVAL}", hint="Use excise copy.")
+        """Remove what is as planned, all of it in one change of the file; every other disposal is Unsupported."""
+        if not self._writable:
+            raise Unsupported(f"{self._file.path} was opened for reading only", hint="Open it with writable=True.")
+        if disposal is not Disposal.HARD:
+            raise Unsupported(f"{self._file.path}: a PST has no {disposal} removal", hint="Use --disposal hard.")
+        answers = PstRemoval(self._file.path, self._identity).remove(targets)
+        self._refresh()
+        yield from answers
 
     def look(self, targets: Sequence[Target]) -> Mapping[str, Whereabouts]:
         """Where each target is now; one that cannot be read is UNKNOWN."""
+        self._refresh()
         return {target.id: self._look(target) for target in targets}
 
     def _look(self, target: Target) -> Whereabouts:
@@ -191,8 +211,13 @@ class PstMailbox:
         return Whereabouts.HERE if item.version == target.version else Whereabouts.CHANGED
 
     def recover(self) -> Sequence[str]:
-        """Nothing is ever half done here."""
-        return ()
+        """Finish or undo a change of the file that was broken off."""
+        if not self._writable:
+            return ()
+        done = (*self._recovered, *recover(self._file.path))
+        self._recovered = ()
+        self._refresh()
+        return done
 
     def version_of(self, deposit: Deposit) -> str:
         """Unsupported, as ``put``."""
@@ -219,6 +244,14 @@ class PstMailbox:
         del deposits
         raise Unsupported(f"{self._file.path}: {NO_PUT}", hint="Name a Maildir or an mbox to put them into.")
 
+    def _refresh(self) -> None:
+        """Read the file anew where it was written to since it was opened, be it by this mailbox."""
+        if self._file.was_written_to():
+            opened = PstFile(self._file.path)
+            self._file.close()
+            self._file, self._tree = opened, PstTree(opened)
+            self.__dict__.pop("_nodes", None)
+
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
@@ -244,8 +277,8 @@ class PstStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Search and copy."""
-        return Capabilities(KIND, removal_refused_because=NO_REMOVAL)
+        """Search, copy, and remove for good: a PST has no place where removed messages could be kept."""
+        return Capabilities(KIND, frozenset({Disposal.HARD}))
 
     def claims(self, path: Path, head: bytes) -> bool:
         """True for a file that begins with ``!BDN``."""
@@ -266,10 +299,8 @@ class PstStore:
         yield found
 
     def open(self, locator: str, *, writable: bool = False) -> PstMailbox:
-        """Open one file; ``writable`` is Unsupported."""
-        if writable:
-            raise Unsupported(f"{locator}: {NO_REMOVAL}", hint="Use excise copy.")
-        return PstMailbox(locator)
+        """Open one file."""
+        return PstMailbox(locator, writable=writable)
 
 
 def _missing(held: MapiItem, whole: MapiItem) -> Iterator[str]:

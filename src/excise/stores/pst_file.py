@@ -24,6 +24,8 @@ from excise.pst.disk.formats import ANSI, UNICODE_4K
 from excise.pst.disk.header import CLIENT_OST, CLIENT_PAB, CLIENT_PST, MAGIC
 from excise.pst.disk.ids import NID_MESSAGE_STORE, NID_NAME_TO_ID_MAP
 from excise.pst.ltp.properties import PropertyContext
+from excise.pst.ndb.edit_journal import IMAGE
+from excise.pst.ndb.edit_open import NotEditable, check_editable
 from excise.store_api.errors import MailboxChanged
 
 _CLIENTS = {CLIENT_PST: "PST", CLIENT_OST: "OST", CLIENT_PAB: "PAB"}
@@ -103,7 +105,21 @@ class PstFile:
             raise DamagedInput(f"{self.path}: expected a PST file (it begins with '!BDN'), found something else")
 
     def _read_store(self, source: _Source) -> None:
-        self.reader = Reader(source, _CODEC)
+        self._use(Reader(source, _CODEC))
+
+    @classmethod
+    def of_reader(cls, reader: Reader, path: Path) -> PstFile:
+        """The file at ``path`` as ``reader`` has it, which stays the caller's: there is nothing to close.
+
+        Damaged where its message store cannot be read.
+        """
+        file = cls.__new__(cls)
+        file._fd, file.path, file.status = -1, path, path.stat(follow_symlinks=False)
+        file._use(reader)
+        return file
+
+    def _use(self, reader: Reader) -> None:
+        self.reader = reader
         self._store_log = DamageLog()
         node = self.reader.ndb.node(NID_MESSAGE_STORE, self._store_log)
         self._store = None if node is None else PropertyContext(node)
@@ -164,7 +180,32 @@ class PstFile:
                 found["password mark"] = "set; it does not encrypt anything and is not asked for"
         if not self.record_key:
             found["record key"] = "none; the file is told by device and inode alone"
+        if refused := self._removal_refused():
+            found["removal"] = refused
         return found
+
+    def _removal_refused(self) -> str:
+        """Why nothing can be removed from the file, and what remains; empty where its first bytes do not tell."""
+        if self.status.st_nlink > 1:
+            return (
+                f"has {self.status.st_nlink} names (hard links): copy it, or remove the other names (safety rule S19)"
+            )
+        source = self.reader.source
+        try:
+            check_editable("it", source.read(0, IMAGE), source.size)
+        except NotEditable as error:
+            return f"{error.message.removeprefix('it: ')}. {error.hint}"
+        return ""
+
+    def was_written_to(self) -> bool:
+        """True where the file at the path is still the one that was opened, and was written to since."""
+        try:
+            now = self.path.stat(follow_symlinks=False)
+        except OSError:
+            # Whoever reads it next says why that fails.
+            return False
+        same = (now.st_dev, now.st_ino) == (self.status.st_dev, self.status.st_ino)
+        return same and (now.st_size, now.st_mtime_ns) != (self.status.st_size, self.status.st_mtime_ns)
 
     @property
     def names(self) -> dict[int, NamedProperty]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from excise.pst.file.read import PstFile
 from excise.pst.file.rewrite import refusing
 from excise.pst.messaging.removal import Removal, plan_removal
 from excise.pst.messaging.store import MessageStore
@@ -14,31 +15,45 @@ from excise.pst.ndb.edit import NodeEditor, edit_nodes
 from excise.pst.ndb.read import Node
 from excise.pst.ndb.write_types import SubnodeEntry
 
+_CODEC = "cp1252"
+
 
 @dataclass(frozen=True, slots=True)
 class Purged:
-    """What a purge came to: messages removed, and the NIDs of the nodes that got new content."""
+    """What a purge came to: messages removed, the NIDs of the nodes that got new content, and messages left."""
 
     removed: int
     rebuilt: tuple[int, ...]
+    left: tuple[int, ...] = ()
 
 
-def purge(path: str | os.PathLike[str], nids: Iterable[int], *, timeout: float = 5.0) -> Purged:
+def purge(
+    path: str | os.PathLike[str],
+    nids: Iterable[int],
+    *,
+    timeout: float = 5.0,
+    check: Callable[[PstFile, int], bool] | None = None,
+) -> Purged:
     """Remove the messages and associated items ``nids`` from the PST at ``path``, and erase what they leave behind.
 
     All of them or none: the file is changed at once, or stays as it was. ``timeout`` is how long to wait for a lock, in
-    seconds. Nothing is written for no messages.
+    seconds. Nothing is written for no messages. ``check`` is asked for each message while the file is locked and before
+    it is written to, with the file as it is then: only those for which it is true are removed, the others are ``left``.
 
     Errors as of ``excise.pst.ndb.edit.edit_nodes``; Unsound where what names a message cannot be read for certain, and
-    ValueError where one of ``nids`` is not the NID of a message.
+    ValueError where one of ``nids`` is not the NID of a message; what ``check`` raises leaves the file as it was.
     """
-    wanted = frozenset(nids)
+    asked = frozenset(nids)
     with edit_nodes(Path(path), timeout=timeout) as editor, refusing(os.fspath(path)):
-        removal = plan_removal(MessageStore(editor.ndb, "cp1252"), wanted)
+        wanted = asked
+        if check is not None:
+            locked = PstFile(editor.ndb.source, _CODEC)
+            wanted = frozenset(nid for nid in sorted(asked) if check(locked, nid))
+        removal = plan_removal(MessageStore(editor.ndb, _CODEC), wanted)
         if wanted:
             _apply(editor, removal)
             editor.commit()
-        return Purged(len(wanted), tuple(sorted(removal.rebuilt)))
+        return Purged(len(wanted), tuple(sorted(removal.rebuilt)), tuple(sorted(asked - wanted)))
 
 
 def _apply(editor: NodeEditor, removal: Removal) -> None:

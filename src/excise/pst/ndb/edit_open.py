@@ -37,48 +37,54 @@ def open_database(storage: Storage) -> tuple[NodeDatabase, Survey]:
             f"{storage.name}: an earlier change of this file was broken off",
             hint="Let excise resume finish or undo it first.",
         )
-    head = storage.read(0, IMAGE)
-    try:
-        header = Header.unpack(head)
-    except ValueError as error:
-        raise _refused(storage, f"its header cannot be read: {error}", _DAMAGED) from error
-    if head[: len(MAGIC)] != MAGIC:
-        raise _refused(storage, f"it begins with {head[: len(MAGIC)]!r}, not with {MAGIC!r}", _DAMAGED)
-    _check_kind(storage, header)
-    _check_header(storage, header, head)
+    check_editable(storage.name, storage.read(0, IMAGE), storage.size())
     try:
         ndb = NodeDatabase(StorageSource(storage), DamageLog())
         return ndb, Survey(ndb)
     except Damaged as error:
-        raise _refused(storage, f"it is damaged: {error}", _DAMAGED) from error
+        raise _refused(storage.name, f"it is damaged: {error}", _DAMAGED) from error
 
 
-def _check_kind(storage: Storage, header: Header) -> None:
+def check_editable(name: str, head: bytes, size: int) -> None:
+    """NotEditable where a file of ``size`` bytes that begins with ``head`` cannot be changed in place.
+
+    ``name`` is what the message calls it. ``head``: ``IMAGE`` bytes. What lies behind them may still forbid it.
+    """
+    try:
+        header = Header.unpack(head)
+    except ValueError as error:
+        raise _refused(name, f"its header cannot be read: {error}", _DAMAGED) from error
+    if head[: len(MAGIC)] != MAGIC:
+        raise _refused(name, f"it begins with {head[: len(MAGIC)]!r}, not with {MAGIC!r}", _DAMAGED)
+    _check_kind(name, header)
+    _check_header(name, header, head, size)
+
+
+def _check_kind(name: str, header: Header) -> None:
     if header.wMagicClient == CLIENT_OST:
-        raise _refused(storage, "it is an OST file, which Outlook fills again from its server", _ON_SERVER)
+        raise _refused(name, "it is an OST file, which Outlook fills again from its server", _ON_SERVER)
     if header.wMagicClient != CLIENT_PST:
-        raise _refused(storage, f"it is a file of another kind ({header.wMagicClient!r})", _REWRITE)
+        raise _refused(name, f"it is a file of another kind ({header.wMagicClient!r})", _REWRITE)
     if header.format is not UNICODE or header.wVer != _VERSION:
-        raise _refused(storage, f"its format is {header.format.name} (wVer {header.wVer})", _REWRITE)
+        raise _refused(name, f"its format is {header.format.name} (wVer {header.wVer})", _REWRITE)
     if header.bCryptMethod > CRYPT_CYCLIC:
-        raise _refused(storage, f"it is encrypted with a key of Windows (0x{header.bCryptMethod:02x})", _EXPORT)
+        raise _refused(name, f"it is encrypted with a key of Windows (0x{header.bCryptMethod:02x})", _EXPORT)
 
 
-def _check_header(storage: Storage, header: Header, head: bytes) -> None:
-    size = storage.size()
+def _check_header(name: str, header: Header, head: bytes, size: int) -> None:
     if (header.dwCRCPartial, header.dwCRCFull) != header_crcs(head, UNICODE):
-        raise _refused(storage, "its header's checksum is wrong", _DAMAGED)
+        raise _refused(name, "its header's checksum is wrong", _DAMAGED)
     if header.root.ibFileEof != size:
-        raise _refused(storage, f"it has {size} bytes, and {header.root.ibFileEof} by its header", _DAMAGED)
+        raise _refused(name, f"it has {size} bytes, and {header.root.ibFileEof} by its header", _DAMAGED)
     if size < maps.IB_FIRST_AMAP + maps.REGION or (size - maps.IB_FIRST_AMAP) % maps.REGION:
         found = f"{size} bytes are not {maps.IB_FIRST_AMAP} and whole regions of {maps.REGION}"
-        raise _refused(storage, found, _DAMAGED)
+        raise _refused(name, found, _DAMAGED)
     if header.dwUnique > _MAX_UNIQUE:
-        raise _refused(storage, f"its change counter is used up (0x{header.dwUnique:x})", _REWRITE)
+        raise _refused(name, f"its change counter is used up (0x{header.dwUnique:x})", _REWRITE)
     if max(header.bidNextB, header.bidNextP) > _MAX_NEXT_BID:
         found = f"bidNextB 0x{header.bidNextB:x}, bidNextP 0x{header.bidNextP:x}"
-        raise _refused(storage, f"its counters of blocks and pages are used up ({found})", _REWRITE)
+        raise _refused(name, f"its counters of blocks and pages are used up ({found})", _REWRITE)
 
 
-def _refused(storage: Storage, why: str, remains: str) -> NotEditable:
-    return NotEditable(f"{storage.name}: cannot be changed in place: {why}", hint=remains)
+def _refused(name: str, why: str, remains: str) -> NotEditable:
+    return NotEditable(f"{name}: cannot be changed in place: {why}", hint=remains)
