@@ -176,6 +176,16 @@ class Disk:
         self._open[fd] = (node, at + result)
         return True
 
+    def _pwrite64(self, a: list[bytes], result: int) -> bool:
+        found = self._node(a[0])
+        if found is None or found[1].data is None:
+            return False
+        data, at = found[1].data, int(a[3])
+        assert len(a[1]) >= result, "the trace was cut"
+        data.extend(bytes(max(0, at - len(data))))
+        data[at : at + result] = a[1][:result]
+        return True
+
     def _lseek(self, a: list[bytes], result: int) -> bool:
         found = self._node(a[0])
         if found is not None:
@@ -186,6 +196,7 @@ class Disk:
         found = self._node(a[0])
         if found is not None and found[1].data is not None:
             del found[1].data[int(a[1]) :]
+            found[1].data.extend(bytes(int(a[1]) - len(found[1].data)))
         return found is not None
 
     def _copy_file_range(self, a: list[bytes], result: int) -> bool:

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import excise.pst
+from excise.core.files import flush_names
 from excise.model.item import Outcome, Removal, Target
 from excise.pst import PstFile as Reader
 from excise.pst.disk.ids import NID_TYPE_ASSOC_MESSAGE, NID_TYPE_NORMAL_MESSAGE, nid_type
 from excise.pst.ndb import edit_recover
 from excise.pst.ndb.edit_recover import Recovery
-from excise.pst.ndb.edit_storage import JOURNAL_SUFFIX
+from excise.pst.ndb.edit_storage import JOURNAL_SUFFIX, PathStorage
 from excise.store_api.errors import MailboxChanged
 from excise.stores.pst_file import PstFile, Unreachable
 from excise.stores.pst_item import PstItem
@@ -48,6 +49,8 @@ class PstRemoval:
         recover(self._path)
         if self._versions:
             excise.pst.purge(self._path, self._versions, check=self._is_as_planned)
+            # Or a dead lock stood there after a power cut.
+            flush_names(self._path.parent, self._path.parent)
         return [self._answer(target.id, nids[target.id]) for target in targets]
 
     def _answer(self, item_id: str, nid: int | None) -> Removal:
@@ -93,8 +96,13 @@ def recoverable(path: Path) -> bool:
 def recover(path: Path) -> Sequence[str]:
     """Finish or undo what was broken off, and say so in words; empty where there was nothing.
 
-    Errors as of ``excise.pst.ndb.edit_recover.recover``; the file is then as it was.
+    A lock that a dead process left is taken away too. Errors as of ``excise.pst.ndb.edit_recover.recover``; the file is
+    then as it was.
     """
+    if not recoverable(path) and os.path.lexists(path.with_name(path.name + ".lock")):
+        # Whoever takes and releases the lock takes away a dead one.
+        with PathStorage(path):
+            return ()
     done = edit_recover.recover(path)
     return () if done is Recovery.NOTHING else (f"{path}: {_WORDS[done]}",)
 
