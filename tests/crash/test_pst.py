@@ -37,13 +37,14 @@ pytestmark = needs_strace
 PLANNED = Counter(["1", "4", "7"])
 
 
-def stage(root: Path) -> Stage:
+def stage(root: Path, *options: str) -> Stage:
     """A PST file and a plan to purge 3 of its 8 messages; ``before.pst`` is the file as it was."""
     shutil.rmtree(root, ignore_errors=True)
     (root / "mail").mkdir(parents=True)
     mail(root / "mail/mine.pst")
     shutil.copyfile(root / "mail/mine.pst", root / "before.pst")
-    done = excise_cli("plan", "purge", root / "mail", "--subject", WORM, "--case", root / "case", "--jobs", "1")
+    planned = (root / "mail", "--subject", WORM, "--case", root / "case", "--jobs", "1")
+    done = excise_cli("plan", "purge", *planned, *options)
     assert done.code == 0, done.text
     return Stage(root, sha256((root / "case/plan/0001/header.json").read_bytes()).hexdigest(), {})
 
@@ -86,6 +87,20 @@ def test_s15_at_a_call(tmp_path: Path, fault: str, stride: int, first: int) -> N
     wrong = []
     for call in calls[first::stride]:
         made = stage(tmp_path / "stage")
+        done, _ = run_traced(made, "-e", f"inject={call.name}:{fault}:when={call.number}")
+        problems = [*(finish(made) if done.code else ()), *wrong_at_the_end(made)]
+        wrong += [f"{call.name} {call.number} ({call.line[:120]}): {problem}" for problem in problems]
+    assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("fault", ["signal=KILL", "error=EIO"])
+def test_s15_at_a_call_that_compacts(tmp_path: Path, fault: str) -> None:
+    calls = [call for call in calls_of_a_run(stage(tmp_path / "stage", "--compact")) if "excise-new" in call.line]
+    names = {call.name: call for call in calls}
+    assert names.keys() >= {"openat", "fsetxattr", "fsync", "rename"}
+    wrong = []
+    for call in (names["fsetxattr"], names["fsync"], names["rename"]):
+        made = stage(tmp_path / "stage", "--compact")
         done, _ = run_traced(made, "-e", f"inject={call.name}:{fault}:when={call.number}")
         problems = [*(finish(made) if done.code else ()), *wrong_at_the_end(made)]
         wrong += [f"{call.name} {call.number} ({call.line[:120]}): {problem}" for problem in problems]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from excise.model.item import Deposit
 from excise.pst.disk.formats import UNICODE
 from excise.pst.disk.header import CLIENT_OST, header_crcs
 from excise.pst.ndb.edit import edit_nodes
+from excise.stores.pst import STORE
 from programs import needs_program
 from pst.purged import findings, found_in, libpff_items, markers, messages, messages_of, pffexport_marks
 from stores.pst_made import SUBMITTED, change_property, make_pst
@@ -33,17 +35,17 @@ _ATTACHED = (
 )
 
 
-def secret_message(number: int) -> bytes:
+def secret_message(number: int, bulk: int) -> bytes:
     """A worm with the secret in body, attachment and attachment's name."""
     head, _, _ = message(number, WORM).partition(b"\n\n")
     secret = SECRET.encode()
-    return head + b"\n" + _ATTACHED % (secret, secret, secret * 700)
+    return head + b"\n" + _ATTACHED % (secret, secret, secret * (bulk // len(secret)))
 
 
-def mail(path: Path) -> list[int]:
-    """A PST file with 3 of 8 messages planned; their NIDs."""
+def mail(path: Path, bulk: int = 12_000) -> list[int]:
+    """A PST file with 3 of 8 messages planned, each with an attachment of about ``bulk`` bytes; their NIDs."""
     planned = (1, 4, 7)
-    contents = [secret_message(n) if n in planned else message(n, f"Report {n}") for n in range(8)]
+    contents = [secret_message(n, bulk) if n in planned else message(n, f"Report {n}") for n in range(8)]
     nids = make_pst(path, [Deposit(content, ("Inbox", "Old/2026")[n % 2]) for n, content in enumerate(contents)])
     assert found_in(secrets(), path.read_bytes()) == set(secrets())
     return [nids[number] for number in planned]
@@ -104,6 +106,46 @@ def test_s18_nothing_of_the_planned_messages_is_left_and_all_others_stay(tmp_pat
     assert excise_cli("status", case).code == 0
     part = next(case.rglob("messages.mbox")).read_bytes()
     assert part.count(f"{SECRET} body".encode()) == 3
+
+
+def test_compact_writes_the_file_anew_without_its_free_space(tmp_path: Path) -> None:
+    path, case, before = tmp_path / "mail" / "mine.pst", tmp_path / "case", tmp_path / "before"
+    path.parent.mkdir()
+    nids = mail(path, bulk=400_000)
+    os.setxattr(path, "user.mark", b"kept")
+    path.chmod(0o640)
+    shutil.copyfile(path, before)
+    status, identity = path.stat(), STORE.open(f"pst:{path}").info.identity
+    done = purge(path, case, 3, "--subject", WORM, "--compact")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "Done."), done.text
+    assert "written anew without its free space" in done.out
+    assert_gone(path, before, nids, secrets())
+    after = path.stat()
+    assert after.st_ino != status.st_ino and after.st_size < status.st_size
+    assert (after.st_mode, after.st_uid, os.getxattr(path, "user.mark")) == (status.st_mode, status.st_uid, b"kept")
+    assert STORE.open(f"pst:{path}").info.identity == identity
+    assert "compacted from" in next(case.rglob("journal.jsonl")).read_text()
+    assert excise_cli("verify", case).code == 0
+
+
+def test_s06_compact_is_a_part_of_the_plan_and_of_nothing_else(tmp_path: Path) -> None:
+    mail(tmp_path / "mine.pst")
+    options = (tmp_path / "mine.pst", "--subject", WORM, "--compact", "--case", tmp_path / "case")
+    assert excise_cli("plan", "copy", *options).code == 2
+    assert excise_cli("plan", "purge", *options).code == 0
+    assert json.loads((tmp_path / "case/plan/0001/header.json").read_text())["compact"] is True
+    assert "No such option" in excise_cli("run", tmp_path / "case", "--compact").err
+
+
+def test_s15_a_copy_that_was_not_finished_is_thrown_away(tmp_path: Path) -> None:
+    path, before = tmp_path / "mine.pst", tmp_path / "before"
+    nids = mail(path)
+    shutil.copyfile(path, before)
+    (tmp_path / ".mine.pst.excise-new").write_bytes(b"!BDN, and no more")
+    done = purge(path, tmp_path / "case", 3, "--subject", WORM, "--compact")
+    assert done.code == 0, done.text
+    assert_gone(path, before, nids, secrets())
+    assert not list(tmp_path.glob(".*excise*"))
 
 
 @needs_samples

@@ -9,6 +9,7 @@ import click
 from excise.cli.moving import plan_and_run
 from excise.cli.options import (
     authority_options,
+    compact_option,
     confirm_options,
     criteria_options,
     evidence_options,
@@ -24,6 +25,7 @@ from excise.model.item import Action
 @limit_options
 @confirm_options
 @click.option("--disposal", type=click.Choice(["trash", "soft", "hard"]), help="What becomes of them at the source.")
+@compact_option
 @work_options
 @authority_options
 @click.pass_context

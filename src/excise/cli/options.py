@@ -155,6 +155,12 @@ def limit_options(command: Command) -> Command:
     return _apply(command, made)
 
 
+def compact_option(command: Command) -> Command:
+    """What becomes of the space that removed messages leave."""
+    words = "Write PST files anew afterwards, without their free space."
+    return _apply(command, [click.option("--compact", is_flag=True, help=words)])
+
+
 def confirm_options(command: Command) -> Command:
     """Confirmation where there is no terminal."""
     made = [
@@ -283,6 +289,9 @@ class Given:
             raise UsageError(f"{self.profile.path}: {error}", hint="Known disposals: trash, soft, hard.") from error
         if action == "purge" and wanted not in (None, Disposal.HARD):
             raise UsageError(f"purge removes with the disposal hard, not {wanted}", hint="Use move with that disposal.")
+        compact = bool(self.options.get("compact"))
+        if compact and not action.removes:
+            raise UsageError("--compact goes with move and purge alone", hint="Leave it out.")
         size = parse_size(self.value("part_size") or "10GB", "part-size")
         if size < 1:
             raise UsageError("--part-size must be larger than nothing")
@@ -296,6 +305,7 @@ class Given:
             self.value("expect_mailboxes"),
             self.sources,
             self.wanted,
+            compact,
         )
 
     def authorisation(self) -> Authorisation:

@@ -7,7 +7,14 @@ from typing import Any
 import click
 
 from excise.cli.moving import plan_and_run
-from excise.cli.options import authority_options, criteria_options, evidence_options, limit_options, work_options
+from excise.cli.options import (
+    authority_options,
+    compact_option,
+    criteria_options,
+    evidence_options,
+    limit_options,
+    work_options,
+)
 from excise.model.item import Action
 
 
@@ -17,6 +24,7 @@ from excise.model.item import Action
 @evidence_options
 @limit_options
 @click.option("--disposal", type=click.Choice(["trash", "soft", "hard"]), help="What becomes of them at the source.")
+@compact_option
 @work_options
 @authority_options
 @click.pass_context

@@ -9,6 +9,7 @@ import click
 from excise.cli.moving import plan_and_run
 from excise.cli.options import (
     authority_options,
+    compact_option,
     confirm_options,
     criteria_options,
     evidence_options,
@@ -25,6 +26,7 @@ from excise.model.item import Action
 @limit_options
 @confirm_options
 @click.option("--no-evidence", is_flag=True, help="Keep hashes and envelopes alone; needs a second person.")
+@compact_option
 @work_options
 @authority_options
 @click.pass_context

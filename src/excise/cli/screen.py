@@ -141,6 +141,8 @@ def show_plan(plan: Plan) -> None:
         f"to read: {estimate['bytes_to_read'] / 1e6:,.1f} MB, "
         f"about {max(1, round(estimate['bytes_to_read'] / 100e6))} s; no server requests"
     )
+    if header.get("compact"):
+        say("Afterwards each PST that lost messages is written anew without its free space; the old file is then gone.")
     if header["refused"]:
         say(f"Refused as a whole: {header['refused']}")
     say(f"Plan hash: {plan.sha256}")

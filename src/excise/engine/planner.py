@@ -45,6 +45,7 @@ class Order:
     expect_mailboxes: int | None = None
     sources: tuple[str, ...] = ()
     wanted: tuple[str, ...] = ()
+    compact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,16 @@ def check_removable(order: Order, scope: Scope) -> None:
     """Unsupported where a store lacks the disposal, or where nothing may be removed from any mailbox of the scope."""
     for info in scope.mailboxes:
         resolve_disposal(order, info)
+    if order.compact and not any(_compacts(info) for info in scope.mailboxes):
+        raise UsageError("--compact is for PST files, and the sources have none", hint="Leave it out.")
     refused = [info for info in scope.mailboxes if "removal" in info.details]
     if order.action.removes and refused and len(refused) == len(scope.mailboxes):
         reason = refused[0].details["removal"]
         raise Unsupported(f"{refused[0].name}: {reason}", hint="Leave this mailbox out, or use excise copy.")
+
+
+def _compacts(info: MailboxInfo) -> bool:
+    return registry.store(info.kind).capabilities.compacts
 
 
 def resolve_disposal(order: Order, info: MailboxInfo) -> Disposal:
@@ -144,9 +151,14 @@ def _tasks(order: Order, scope: Scope, directory: Path, first: int) -> Iterator[
             info.identity,
             disposal=resolve_disposal(order, info),
             refused=info.details.get("removal", "") if order.action.removes else "",
-            space_for_removal=info.space_for_removal if order.action.removes else 0,
+            space_for_removal=_space_for_removal(order, info),
         )
         yield _SearchTask(unit, info, criteria, directory, order.caps)
+
+
+def _space_for_removal(order: Order, info: MailboxInfo) -> int:
+    copy = (info.size or 0) if order.compact and _compacts(info) else 0
+    return info.space_for_removal + copy if order.action.removes else 0
 
 
 def _lost(scope: Scope, first: int) -> Iterator[UnitPlan]:
@@ -242,6 +254,7 @@ def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, 
         "disposal": order.disposal,
         "evidence": order.evidence,
         "part_size": order.part_size,
+        **({"compact": True} if order.compact else {}),
         "caps": asdict(order.caps),
         "refused": f"{total} matches, more than --max-total {order.caps.max_total} (safety rule S04)" if over else "",
         "criteria": order.criteria.canonical(),

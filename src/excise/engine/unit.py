@@ -40,7 +40,7 @@ from excise.engine.states import Event, State
 from excise.model.item import INCOMPLETE, Disposal, Fetched, Outcome, Target, Whereabouts
 from excise.store_api import registry
 from excise.store_api.errors import ItemChanged, ItemDamaged, ItemNotFound, MailboxChanged
-from excise.store_api.protocols import Mailbox, iterate_removals
+from excise.store_api.protocols import Compacting, Mailbox, iterate_removals
 
 _GONE = {
     Disposal.HARD: (Whereabouts.ABSENT,),
@@ -353,6 +353,12 @@ class UnitRun:
         where = mailbox.look([self.target(item) for item in items]) if items else {}
         return {item for item in items if where[self.target(item).id] in _GONE[disposal]}
 
+    def compact(self, mailbox: Mailbox) -> None:
+        """Where the plan says so and something was removed, have the mailbox written anew without its free space."""
+        removed = any(item.outcome is Outcome.REMOVED for item in self.journal.status.values())
+        if self.plan.header.get("compact") and removed and isinstance(mailbox, Compacting):
+            self.journal.note("compacted", what=mailbox.compact())
+
     def prove(self, mailbox: Mailbox) -> None:
         """Run the search again: no removed item may turn up; what matches and was not planned came late (S20)."""
         gone = [i for i in self.journal.status if self.journal.status[i].outcome is Outcome.REMOVED]
@@ -395,6 +401,7 @@ class UnitRun:
             self.channel.check()
             if removing:
                 self.remove(mailbox)
+                self.compact(mailbox)
                 self.prove(mailbox)
             else:
                 self._end_without_removal()

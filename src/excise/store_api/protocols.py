@@ -48,6 +48,7 @@ class Capabilities:
     to whose folder is ``""``. ``local_files``: work may be spread over
     processes.
     ``removal_refused_because``: why ``disposals`` is empty, for the user.
+    ``compacts``: its mailboxes are ``Compacting``.
     """
 
     kind: str
@@ -59,6 +60,7 @@ class Capabilities:
     has_folders: bool = True
     main_folder: str = ""
     removal_refused_because: str = ""
+    compacts: bool = False
 
     @property
     def default_disposal(self) -> Disposal | None:
@@ -221,6 +223,14 @@ class Mailbox(Protocol):
 
     def close(self) -> None:
         """Let go of files, locks and connections."""
+
+
+@runtime_checkable
+class Compacting(Protocol):
+    """A mailbox whose file can be written anew without its free space."""
+
+    def compact(self) -> str:
+        """Do it; what was done, in words. The mailbox's identity and all its items stay; on an error all of it."""
 
 
 @runtime_checkable

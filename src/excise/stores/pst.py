@@ -34,6 +34,7 @@ from excise.store_api.protocols import (
     Tally,
     Unreadable,
 )
+from excise.stores.pst_compact import compact
 from excise.stores.pst_file import PstFile, Unreachable
 from excise.stores.pst_item import EVERY_TERM, PstItem
 from excise.stores.pst_record import flags_of_item, record_of_item
@@ -193,6 +194,12 @@ class PstMailbox:
         self._refresh()
         yield from answers
 
+    def compact(self) -> str:
+        """Write the file anew without its free space; what was done, in words."""
+        done = compact(self._file.path, self._identity)
+        self._take(PstFile(self._file.path))
+        return done
+
     def look(self, targets: Sequence[Target]) -> Mapping[str, Whereabouts]:
         """Where each target is now; one that cannot be read is UNKNOWN."""
         self._refresh()
@@ -247,10 +254,12 @@ class PstMailbox:
     def _refresh(self) -> None:
         """Read the file anew where it was written to since it was opened, be it by this mailbox."""
         if self._file.was_written_to():
-            opened = PstFile(self._file.path)
-            self._file.close()
-            self._file, self._tree = opened, PstTree(opened)
-            self.__dict__.pop("_nodes", None)
+            self._take(PstFile(self._file.path))
+
+    def _take(self, opened: PstFile) -> None:
+        self._file.close()
+        self._file, self._tree = opened, PstTree(opened)
+        self.__dict__.pop("_nodes", None)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -278,7 +287,7 @@ class PstStore:
     @property
     def capabilities(self) -> Capabilities:
         """Search, copy, and remove for good: a PST has no place where removed messages could be kept."""
-        return Capabilities(KIND, frozenset({Disposal.HARD}))
+        return Capabilities(KIND, frozenset({Disposal.HARD}), compacts=True)
 
     def claims(self, path: Path, head: bytes) -> bool:
         """True for a file that begins with ``!BDN``."""

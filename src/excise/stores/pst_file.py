@@ -14,7 +14,7 @@ from pathlib import Path
 from uuid import UUID
 
 from excise.core.errors import DamagedInput, ExciseError
-from excise.core.files import file_identity, open_nofollow, os_error
+from excise.core.files import open_nofollow, os_error
 from excise.core.text import shown
 from excise.mapi.tags import PS_MAPI, PS_PUBLIC_STRINGS, NamedProperty
 from excise.pst import Damaged
@@ -27,6 +27,7 @@ from excise.pst.ltp.properties import PropertyContext
 from excise.pst.ndb.edit_journal import IMAGE
 from excise.pst.ndb.edit_open import NotEditable, check_editable
 from excise.store_api.errors import MailboxChanged
+from excise.stores.mbox.replace import identity_of
 
 _CLIENTS = {CLIENT_PST: "PST", CLIENT_OST: "OST", CLIENT_PAB: "PAB"}
 _ENCODINGS = {0: "none", 1: "permute", 2: "cyclic"}
@@ -160,12 +161,15 @@ class PstFile:
         yield from (("the names of properties", reason) for reason in self._name_map[1])
 
     def identity(self) -> str:
-        """What makes it the same mailbox (S30): record key, and device and inode of the file at the path now."""
+        """What makes it the same mailbox (S30): record key, and device and inode of the file at the path now.
+
+        Those of the first file where a compacted one stands in its place.
+        """
         try:
             status = self.path.stat(follow_symlinks=False)
         except OSError as error:
             raise os_error(error, self.path, "looking at the PST file") from error
-        return f"key:{self.record_key or 'none'},{file_identity(status)}"
+        return f"key:{self.record_key or 'none'},{identity_of(self.path, status)}"
 
     def details(self) -> dict[str, str]:
         """What is worth knowing of the file, for people."""

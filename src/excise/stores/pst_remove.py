@@ -19,6 +19,7 @@ from excise.pst.ndb import edit_recover
 from excise.pst.ndb.edit_recover import Recovery
 from excise.pst.ndb.edit_storage import JOURNAL_SUFFIX, PathStorage
 from excise.store_api.errors import MailboxChanged
+from excise.stores.pst_compact import drop_unfinished, unfinished_copy
 from excise.stores.pst_file import PstFile, Unreachable
 from excise.stores.pst_item import PstItem
 
@@ -99,10 +100,14 @@ def recover(path: Path) -> Sequence[str]:
     A lock that a dead process left is taken away too. Errors as of ``excise.pst.ndb.edit_recover.recover``; the file is
     then as it was.
     """
-    if not recoverable(path) and os.path.lexists(path.with_name(path.name + ".lock")):
+    if not recoverable(path):
+        left = [path.with_name(path.name + ".lock"), unfinished_copy(path)]
+        if not any(map(os.path.lexists, left)):
+            return ()
         # Whoever takes and releases the lock takes away a dead one.
         with PathStorage(path):
-            return ()
+            dropped = drop_unfinished(path)
+        return (f"{path}: a compacted copy that was not finished was thrown away",) if dropped else ()
     done = edit_recover.recover(path)
     return () if done is Recovery.NOTHING else (f"{path}: {_WORDS[done]}",)
 

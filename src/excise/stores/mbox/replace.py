@@ -122,7 +122,7 @@ def _prepare(lock: MailboxLock, beside: Beside, new: int, keep: Sequence[Part], 
             f"{beside.path}: what was copied differs from the mailbox; nothing was changed",
             hint="Another program writes to it without locks, or the disk is at fault. Run the command again.",
         )
-    _keep_metadata(lock, new, before)
+    keep_metadata(lock.path, lock.fd, new, before, identity_of(lock.fd, before))
     os.fsync(new)
     after = os.fstat(lock.fd)
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
@@ -173,25 +173,25 @@ def _same(lock: MailboxLock, new: int, keep: Sequence[Part]) -> bool:
     return True
 
 
-def _keep_metadata(lock: MailboxLock, new: int, info: os.stat_result) -> None:
-    """Owner, mode, access lists and other extended attributes as they were, and the identity."""
-    identity = identity_of(lock.fd, info)
+def keep_metadata(path: Path, old: int, new: int, info: os.stat_result, identity: str) -> None:
+    """Give the file ``new`` owner, mode, access lists and other extended attributes of ``old`` at ``path``, and the
+    identity; Refused where the file system does not keep them."""
     try:
         os.fchown(new, info.st_uid, info.st_gid)
         os.fchmod(new, info.st_mode & 0o7777)
-        for name in os.listxattr(lock.fd):
+        for name in os.listxattr(old):
             if name != IDENTITY:
-                os.setxattr(new, name, os.getxattr(lock.fd, name))
+                os.setxattr(new, name, os.getxattr(old, name))
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
             raise
-        raise _not_kept(lock.path, error.strerror or str(error)) from error
+        raise _not_kept(path, error.strerror or str(error)) from error
     # A file system without attributes gives the mailbox a new identity; the caller's journal has both.
     with contextlib.suppress(OSError):
         os.setxattr(new, IDENTITY, f"{identity} {file_identity(os.fstat(new))}".encode("ascii"))
     made = os.fstat(new)
     if (made.st_uid, made.st_gid, made.st_mode) != (info.st_uid, info.st_gid, info.st_mode):
-        raise _not_kept(lock.path, "the file system changed them")
+        raise _not_kept(path, "the file system changed them")
 
 
 def _not_kept(path: Path, reason: str) -> Refused:
