@@ -7,6 +7,7 @@ so that a search can say what it could not test (S11) and ``fetch`` can refuse a
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 from excise.mapi.item import AttachMethod, MapiAttachment, MapiItem
 from excise.mapi.properties import PropertyBag
@@ -106,6 +107,12 @@ class PstItem(MapiItem):
         _ = self.recipients, self.attachments
         return list(dict.fromkeys(self.damage.values()))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # What crosses a process border is read before, and has no file behind it.
+        self.read_whole()
+        known = ("properties", "recipients", "attachments", "damage", "remarks")
+        return _read_before, ({name: getattr(self, name) for name in known},)
+
     def _note_damage(self, kinds: tuple[str, ...], what: str) -> None:
         """Enter what was found wrong since the last time."""
         fresh = self._fresh_damage()
@@ -157,3 +164,10 @@ class PstItem(MapiItem):
             self.remarks.append(what)
         else:
             self._damaged(what)
+
+
+def _read_before(values: dict[str, Any]) -> PstItem:
+    """The item that was pickled."""
+    item = PstItem.__new__(PstItem)
+    item.__dict__.update(values)
+    return item
