@@ -138,14 +138,15 @@ def test_s06_compact_is_a_part_of_the_plan_and_of_nothing_else(tmp_path: Path) -
 
 
 def test_s15_a_copy_that_was_not_finished_is_thrown_away(tmp_path: Path) -> None:
-    path, before = tmp_path / "mine.pst", tmp_path / "before"
+    path, before = tmp_path / "mail" / "mine.pst", tmp_path / "before"
+    path.parent.mkdir()
     nids = mail(path)
     shutil.copyfile(path, before)
-    (tmp_path / ".mine.pst.excise-new").write_bytes(b"!BDN, and no more")
-    done = purge(path, tmp_path / "case", 3, "--subject", WORM, "--compact")
+    shutil.copyfile(path, path.with_name(".mine.pst.excise-new"))
+    done = purge(path.parent, tmp_path / "case", 3, "--subject", WORM, "--compact")
     assert done.code == 0, done.text
     assert_gone(path, before, nids, secrets())
-    assert not list(tmp_path.glob(".*excise*"))
+    assert [each.name for each in path.parent.iterdir()] == ["mine.pst"]
 
 
 @needs_samples

@@ -34,6 +34,7 @@ from excise.store_api.protocols import (
     Tally,
     Unreadable,
 )
+from excise.stores.mbox.beside import is_private
 from excise.stores.pst_compact import compact
 from excise.stores.pst_file import PstFile, Unreachable
 from excise.stores.pst_item import EVERY_TERM, PstItem
@@ -290,9 +291,8 @@ class PstStore:
         return Capabilities(KIND, frozenset({Disposal.HARD}), compacts=True)
 
     def claims(self, path: Path, head: bytes) -> bool:
-        """True for a file that begins with ``!BDN``."""
-        del path
-        return head[:4] == _MAGIC
+        """True for a file that begins with ``!BDN`` and is no unfinished copy of another."""
+        return head[:4] == _MAGIC and not is_private(path.name)
 
     def mailboxes(self, locator: str) -> Iterator[MailboxInfo | NotSearched]:
         """The one mailbox of the file."""
