@@ -316,8 +316,9 @@ def test_putting_is_refused_with_a_clear_sentence() -> None:
 
 
 @needs_samples
-def test_a_pst_has_no_place_for_removed_items() -> None:
-    mailbox = STORE.open(f"pst:{_sample('sample1')}", writable=True)
+def test_a_pst_has_no_place_for_removed_items(tmp_path: Path) -> None:
+    shutil.copyfile(_sample("sample1"), tmp_path / "copy.pst")
+    mailbox = STORE.open(f"pst:{tmp_path / 'copy.pst'}", writable=True)
     try:
         with pytest.raises(Unsupported, match="no trash removal"):
             list(mailbox.remove([Target("0x200024", "0")], Disposal.TRASH))
