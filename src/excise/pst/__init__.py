@@ -10,6 +10,8 @@
 from excise.pst.check.report import Report
 from excise.pst.check.run import check_pst as check
 from excise.pst.disk.damage import Damage, Damaged
+from excise.pst.file.append import AppendedFolder, PstAppender
+from excise.pst.file.append import append_pst as append
 from excise.pst.file.compact import Compaction, compact
 from excise.pst.file.create import NewFolder, NewPst
 from excise.pst.file.create import create_pst as create
@@ -21,6 +23,7 @@ from excise.pst.messaging.names import PropertyName
 from excise.pst.messaging.new_message import NewAttachment, NewMessage, NewProperty
 
 __all__ = [
-    "Compaction", "Damage", "Damaged", "NewAttachment", "NewFolder", "NewMessage", "NewProperty", "NewPst",
-    "PropertyName", "PstFile", "Purged", "Report", "Unsound", "check", "compact", "create", "open", "purge",
+    "AppendedFolder", "Compaction", "Damage", "Damaged", "NewAttachment", "NewFolder", "NewMessage", "NewProperty",
+    "NewPst", "PropertyName", "PstAppender", "PstFile", "Purged", "Report", "Unsound", "append", "check", "compact",
+    "create", "open", "purge",
 ]  # fmt: skip

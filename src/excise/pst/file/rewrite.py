@@ -10,12 +10,12 @@ from excise.pst.disk.damage import Damage, Damaged
 
 
 class Unsound(DamagedInput):
-    """Something that would have to be written again cannot be read for certain: ``damage``. Nothing was removed."""
+    """Something that would have to be written again cannot be read for certain: ``damage``. Nothing was changed."""
 
     def __init__(self, name: str, damage: Damage) -> None:
         super().__init__(
             f"{name}: {damage.text()}",
-            hint="Nothing was removed. See what excise check finds; Outlook, or its scanpst on a copy, may help.",
+            hint="Nothing was changed. See what excise check finds; Outlook, or its scanpst on a copy, may help.",
         )
         self.damage = damage
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from struct import Struct
 from typing import TypeAlias
 
@@ -17,7 +18,7 @@ from excise.pst.disk.heaps import CLIENT_PC, is_hid
 from excise.pst.disk.ids import NID_TYPE_LTP, nid_type
 from excise.pst.ltp.build_heap import Built, HeapBuilder
 from excise.pst.ltp.build_properties import KeptProperty, Property, build_properties
-from excise.pst.ltp.build_table import ROW_VERSION_TAG, CellData, Column, Schema, build_table
+from excise.pst.ltp.build_table import ROW_VERSION_TAG, CellData, Column, NewCell, Schema, build_table
 from excise.pst.ltp.heap import BTreeOnHeap, Heap
 from excise.pst.ltp.table import Row, TableContext
 from excise.pst.ltp.values import INLINE, PT_OBJECT
@@ -43,13 +44,15 @@ def rebuild_table(
     node: Node,
     without: Collection[int] = (),
     changed: Mapping[int, Mapping[int, bytes]] = _NO_ROWS,
+    added: Iterable[Mapping[int, NewCell]] = (),
 ) -> Built:
     """Write the TC of ``node`` without the rows ``without`` and with the cells ``changed`` (row id → tag → value).
 
-    A row with changed cells gets a new version; all others stay as they are, in their order.
+    A row with changed cells gets a new version; all others stay as they are, in their order. The rows ``added``, whole
+    with id and version, come after them.
     """
     table = TableContext(node)
-    schema = _schema(table)
+    schema = schema_of(table)
     place = dict(table.index)
     if len(place) < len(table.index):
         raise Damaged(_damage("TCROWID", "dwRowID", node, "each row once", "a row twice"))
@@ -68,15 +71,18 @@ def rebuild_table(
             found[ROW_VERSION_TAG] = sink.next_unique().to_bytes(4, "little")
         return found
 
-    return _complete(node, keep, _unknown(node), partial(build_table, sink, schema, map(cells, rows)))
+    return _complete(node, keep, _unknown(node), partial(build_table, sink, schema, chain(map(cells, rows), added)))
 
 
-def rebuild_properties(sink: Sink, keep: Keep, node: Node, changed: Mapping[int, bytes]) -> Built:
-    """Write the PC of ``node`` with the values ``changed`` (property id → value) of properties that it has."""
+def rebuild_properties(
+    sink: Sink, keep: Keep, node: Node, changed: Mapping[int, bytes], added: Iterable[Property] = ()
+) -> Built:
+    """Write the PC of ``node`` with the values ``changed`` (property id → value) of properties that it has, and with
+    the properties ``added``, which it does not have."""
     heap = Heap(node, CLIENT_PC)
     records = [record for leaf in BTreeOnHeap(heap, heap.root, 2, 6).leaves() for record in _RECORD.iter_unpack(leaf)]
     require_sound(node)
-    properties = [_property(heap, keep, changed, *record) for record in records]
+    properties = [*(_property(heap, keep, changed, *record) for record in records), *added]
     return _complete(node, keep, node.subnodes, partial(build_properties, sink, properties))
 
 
@@ -164,7 +170,8 @@ def _property(
     return Property(prop_id, prop_type, value)
 
 
-def _schema(table: TableContext) -> Schema:
+def schema_of(table: TableContext) -> Schema:
+    """The layout of ``table``. Damaged where a table of its columns cannot be written."""
     columns = tuple(Column(c.tag, c.ibData, c.cbData, c.iBit) for c in table.info.rgTCOLDESC)
     if len({column.tag for column in columns}) < len(columns):
         raise Damaged(_damage("TCINFO", "rgTCOLDESC", table.node, "each column once", "a column twice"))

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from excise.pst.disk import ids
 from excise.pst.disk.heaps import MAX_HEAP_ITEM
 from excise.pst.ltp.build_heap import Built
 from excise.pst.ltp.build_properties import Property, build_properties
-from excise.pst.ltp.build_table import ROW_ID_TAG, ROW_VERSION_TAG, NewCell, build_table
+from excise.pst.ltp.build_table import ROW_ID_TAG, ROW_VERSION_TAG, NewCell, Schema, build_table
 from excise.pst.ltp.values import PT_BINARY, PT_BOOLEAN, PT_LONG, PT_UNICODE, encode_value
 from excise.pst.messaging import tags
 from excise.pst.messaging.create_message import Written
 from excise.pst.messaging.create_rows import Rows
 from excise.pst.messaging.templates import ASSOC_CONTENTS, CONTENTS, HIERARCHY
-from excise.pst.ndb.write import NodeWriter
+from excise.pst.ndb.write_types import NodeSink
 
 _STATUS_TAG = tags.MESSAGE_STATUS << 16 | PT_LONG
 _CONVERSATION_ID_TAG = tags.CONVERSATION_ID << 16 | PT_BINARY
+_ITEM_ID_TAG = tags.REPL_ITEMID << 16 | PT_BINARY
 _CONVERSATION_GUID = slice(6, 22)
+
+
+def _no_cells(nid: int) -> Mapping[int, NewCell]:
+    del nid
+    return {}
 
 
 @dataclass(eq=False, slots=True)
@@ -38,6 +44,10 @@ class FolderBuilder:
     associated_unread: int = 0
     rows: Rows = field(default_factory=Rows)
     associated_rows: Rows = field(default_factory=Rows)
+    contents: Schema = CONTENTS
+    associated_contents: Schema = ASSOC_CONTENTS
+    #: PidTagReplItemid and what goes with it, for the row of an item or of this folder, by its NID.
+    more_cells: Callable[[int], Mapping[int, NewCell]] = _no_cells
 
     @property
     def is_search(self) -> bool:
@@ -53,28 +63,29 @@ class FolderBuilder:
         self.children[child.name.casefold()] = child
         return child
 
-    def add(self, writer: NodeWriter, written: Written) -> int:
+    def add(self, writer: NodeSink, written: Written) -> int:
         """Enter a message that was written; its NID. ValueError where the folder can hold no more."""
         nid = writer.next_nid(ids.NID_TYPE_NORMAL_MESSAGE)
-        cells = written.cells(CONTENTS)
+        cells = written.cells(self.contents)
         if _CONVERSATION_ID_TAG not in cells and (conversation := conversation_id(written)) is not None:
             cells[_CONVERSATION_ID_TAG] = conversation
-        self.rows.add(_row(writer, nid, cells))
+        self.rows.add(self.row(writer, nid, cells, self.contents))
         writer.node(nid, written.data, written.sub, self.nid)
         self.messages += 1
         self.unread += not written.number(tags.MESSAGE_FLAGS) & tags.FLAG_READ
         return nid
 
-    def add_associated(self, writer: NodeWriter, written: Written) -> int:
+    def add_associated(self, writer: NodeSink, written: Written) -> int:
         """Enter a folder-associated item that was written; its NID. ValueError where the folder can hold no more."""
         nid = writer.next_nid(ids.NID_TYPE_ASSOC_MESSAGE)
-        self.associated_rows.add(_row(writer, nid, written.cells(ASSOC_CONTENTS)))
+        cells = written.cells(self.associated_contents)
+        self.associated_rows.add(self.row(writer, nid, cells, self.associated_contents))
         writer.node(nid, written.data, written.sub, self.nid)
         self.associated += 1
         self.associated_unread += not written.number(tags.MESSAGE_FLAGS) & tags.FLAG_READ
         return nid
 
-    def write(self, writer: NodeWriter, parent: int) -> None:
+    def write(self, writer: NodeSink, parent: int) -> None:
         """Write the folder's properties and its three tables, and those of all folders below."""
         properties = self._properties()
         if self.comment is not None:
@@ -85,14 +96,33 @@ class FolderBuilder:
         children = [child.hierarchy_row(writer) for child in self.children.values()]
         for kind, schema, rows in (
             (ids.NID_TYPE_HIERARCHY_TABLE, HIERARCHY, children),
-            (ids.NID_TYPE_CONTENTS_TABLE, CONTENTS, self.rows),
-            (ids.NID_TYPE_ASSOC_CONTENTS_TABLE, ASSOC_CONTENTS, self.associated_rows),
+            (ids.NID_TYPE_CONTENTS_TABLE, self.contents, self.rows),
+            (ids.NID_TYPE_ASSOC_CONTENTS_TABLE, self.associated_contents, self.associated_rows),
         ):
             _enter(writer, ids.sibling_nid(self.nid, kind), build_table(writer, schema, rows))
 
-    def hierarchy_row(self, writer: NodeWriter) -> dict[int, NewCell]:
+    def row(self, writer: NodeSink, nid: int, cells: Mapping[int, NewCell], schema: Schema) -> dict[int, NewCell]:
+        """The row of the item ``nid``: those of ``cells`` that ``schema`` has columns for, and what each row has.
+
+        A value that is too large for the table's heap is written here and now.
+        """
+        row = {
+            tag: writer.bytes_tree(data) if isinstance(data, bytes) and len(data) > MAX_HEAP_ITEM else data
+            for tag, data in cells.items()
+            if tag in schema.places
+        }
+        if _ITEM_ID_TAG in schema.places:
+            row |= {tag: cell for tag, cell in self.more_cells(nid).items() if tag in schema.places}
+        if _STATUS_TAG in schema.places:
+            row.setdefault(_STATUS_TAG, bytes(4))
+        return row | {ROW_ID_TAG: _dword(nid), ROW_VERSION_TAG: _dword(writer.next_unique())}
+
+    def hierarchy_row(self, writer: NodeSink) -> dict[int, NewCell]:
         """The row of this folder in the hierarchy table of the one above."""
-        cells = {prop_id << 16 | each.prop_type: each.data for prop_id, each in self._properties().items()}
+        cells: dict[int, NewCell] = {
+            prop_id << 16 | each.prop_type: each.data for prop_id, each in self._properties().items()
+        }
+        cells |= self.more_cells(self.nid)
         return cells | {ROW_ID_TAG: _dword(self.nid), ROW_VERSION_TAG: _dword(writer.next_unique())}
 
     def _properties(self) -> dict[int, Property]:
@@ -126,17 +156,7 @@ def conversation_id(written: Written) -> bytes | None:
     return hashlib.md5(upper.encode("utf-16-le", "surrogatepass"), usedforsecurity=False).digest()
 
 
-def _row(writer: NodeWriter, nid: int, cells: Mapping[int, NewCell]) -> dict[int, NewCell]:
-    """``cells`` as a row; a value that is too large for the table's heap is written here and now."""
-    row = {
-        tag: writer.bytes_tree(data) if isinstance(data, bytes) and len(data) > MAX_HEAP_ITEM else data
-        for tag, data in cells.items()
-    }
-    row.setdefault(_STATUS_TAG, bytes(4))
-    return row | {ROW_ID_TAG: _dword(nid), ROW_VERSION_TAG: _dword(writer.next_unique())}
-
-
-def _enter(writer: NodeWriter, nid: int, built: Built, parent: int = 0) -> None:
+def _enter(writer: NodeSink, nid: int, built: Built, parent: int = 0) -> None:
     writer.node(nid, built.data, writer.subnode_tree(built.subnodes), parent)
 
 

@@ -63,7 +63,7 @@ class StoreBuilder:
         """
         folder = self.top
         for name in path:
-            _check_name(name)
+            check_name(name)
             found = folder.child(name)
             if found is not None and found.name != name:
                 raise ValueError(f"a folder {name!r} beside {found.name!r}: Outlook does not tell them apart")
@@ -150,7 +150,8 @@ def _walk(root: FolderBuilder) -> Iterator[tuple[FolderBuilder, int]]:
         stack += [(child, folder.nid) for child in reversed(folder.children.values())]
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
+    """ValueError where a folder cannot be called ``name``."""
     size = len(encode_value(PT_UNICODE, name)) // 2
     if not 0 < size <= MAX_NAME or "\0" in name:
         raise ValueError(f"a folder name of {size} characters; 1 to {MAX_NAME} are possible, and no NUL")

@@ -44,3 +44,10 @@ class Sink(Protocol):
 
     def next_unique(self) -> int:
         """The next PidTagLtpRowVer."""
+
+
+class NodeSink(Sink, Protocol):
+    """A file that nodes are entered into as well."""
+
+    def node(self, nid: int, data: Tree, sub: Tree = NO_TREE, parent: int = 0) -> None:
+        """Enter the node ``nid``."""
