@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -128,11 +128,7 @@ class Fetched:
     properties: Mapping[str, Any] | None = None
     headers: tuple[tuple[str, str], ...] | None = None
     notes: tuple[str, ...] = ()
-    item: MapiItem | None = field(default=None, compare=False)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Without ``item``, which reads from a file that is open in this process."""
-        return type(self), tuple(getattr(self, each.name) for each in fields(self)[:-1])
+    item: MapiItem | None = None
 
 
 @dataclass(frozen=True, slots=True)
