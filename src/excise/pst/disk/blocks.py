@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from struct import Struct
 
 from excise.pst.disk.crypt import crc, signature
-from excise.pst.disk.formats import ANSI, UNICODE_4K, Format
+from excise.pst.disk.formats import ANSI, UNICODE, UNICODE_4K, Format
 
 BTYPE_X = 0x01
 BTYPE_S = 0x02
@@ -62,8 +62,11 @@ def seal_block(fmt: Format, data: bytes, ib: int, bid: int, cbInflated: int | No
     """
     if not 0 < len(data) <= fmt.max_block_data:
         raise ValueError(f"a block of {len(data)} bytes")
-    inflated = len(data) if cbInflated is None else cbInflated
-    trailer = BlockTrailer(len(data), signature(ib, bid), crc(data), bid, cbInflated=inflated).pack(fmt)
+    if fmt is UNICODE:
+        trailer = _TRAILER_UNICODE.pack(len(data), signature(ib, bid), crc(data), bid)
+    else:
+        inflated = len(data) if cbInflated is None else cbInflated
+        trailer = BlockTrailer(len(data), signature(ib, bid), crc(data), bid, cbInflated=inflated).pack(fmt)
     return data.ljust(fmt.block_size(len(data)) - len(trailer), b"\0") + trailer
 
 

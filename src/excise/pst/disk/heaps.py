@@ -190,7 +190,7 @@ class TCInfo:
         """The reverse of ``unpack``."""
         columns = self.rgTCOLDESC
         start = _TCINFO.pack(self.bType, len(columns), *self.rgib, self.hidRowIndex, self.hnidRows, self.hidIndex)
-        return start + b"".join(column.pack() for column in columns)
+        return start + b"".join([_TCOLDESC.pack(each.tag, each.ibData, each.cbData, each.iBit) for each in columns])
 
 
 @dataclass(frozen=True, slots=True)

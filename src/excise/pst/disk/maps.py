@@ -6,6 +6,7 @@ which is not published; nothing here holds for it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from struct import Struct
 
@@ -27,6 +28,7 @@ _FPMAP_EVERY = MAP_BITS * 64
 
 DLIST_BACKFILL_COMPLETE = 0x01
 _DLIST_START = Struct("<BBHI")
+_FREE_RUN = re.compile("0+")
 
 
 def amap_offset(region: int) -> int:
@@ -93,7 +95,7 @@ def slot_mask(first: int, count: int) -> int:
 def longest_free(bits: bytes) -> int:
     """The FMap byte of an AMap: its longest run of free slots, at most 255 (2.2.2.7.4)."""
     text = bin(int.from_bytes(bits, "big") | 1 << SLOTS)[3:]
-    return min(255, max(map(len, text.split("1"))))
+    return min(255, max(map(len, _FREE_RUN.findall(text)), default=0))
 
 
 def free_slots(bits: bytes) -> int:

@@ -50,7 +50,9 @@ class HeapBuilder:
     def __init__(self, sink: Sink, client: int) -> None:
         self._sink = sink
         self._client = client
-        self._blocks = [_Block(heap_header_size(0))]
+        self._last = _Block(heap_header_size(0))
+        self._blocks = [self._last]
+        self._first_hid = hid(0, 0)
         self.subnodes: list[SubnodeEntry] = []
 
     @property
@@ -62,16 +64,16 @@ class HeapBuilder:
         """The HID of a new item. ValueError where it is empty or too large, or the heap is full."""
         if not 0 < len(data) <= MAX_HEAP_ITEM:
             raise ValueError(f"a heap item of {len(data)} bytes")
-        block = self._blocks[-1]
+        block = self._last
         size = (block.end + len(data) + 1 & ~1) + 4 + 2 * (block.count + 2)
         # A filler takes 2 bytes of the page map and must not be empty, so 2 or 3 bytes left are too few for one.
-        if block.count == _MAX_ITEMS or (size > _BLOCK - 4 and size != _BLOCK):
+        if (size > _BLOCK - 4 and size != _BLOCK) or block.count == _MAX_ITEMS:
             if len(self._blocks) == _MAX_BLOCKS:
                 raise ValueError("the values do not fit into the 65,536 blocks of a heap")
-            block = _Block(heap_header_size(len(self._blocks)))
+            self._first_hid = hid(len(self._blocks), 0)
+            block = self._last = _Block(heap_header_size(len(self._blocks)))
             self._blocks.append(block)
-        block.add(data)
-        return hid(len(self._blocks) - 1, block.count)
+        return self._first_hid + block.add(data)
 
     def replace(self, item: int, data: bytes) -> None:
         """Put ``data`` into the place of an item, given by its HID, that has the same size."""
@@ -83,15 +85,15 @@ class HeapBuilder:
 
         A subnode keeps its NID, a tree gets a new one.
         """
-        if isinstance(data, SubnodeEntry):
-            self.subnodes.append(data)
-            return data.nid
         if isinstance(data, bytes):
             if not data:
                 return 0
             if len(data) <= MAX_HEAP_ITEM:
                 return self.add(data)
             data = self._sink.bytes_tree(data)
+        if isinstance(data, SubnodeEntry):
+            self.subnodes.append(data)
+            return data.nid
         nid = self._sink.next_nid(NID_TYPE_LTP)
         self.subnodes.append(SubnodeEntry(nid, data, NO_TREE))
         return nid
@@ -148,11 +150,13 @@ class _Block:
     def size(self) -> int:
         return (self.end + 1 & ~1) + 4 + 2 * len(self._offsets)
 
-    def add(self, data: bytes) -> None:
+    def add(self, data: bytes) -> int:
+        """Add an item; its number, as a HID has it."""
         self._data += data
         self.end += len(data)
         self.count += 1
         self._offsets.append(self.end)
+        return hid(0, self.count)
 
     def replace(self, number: int, data: bytes) -> None:
         start, end = (offset - self._offsets[0] for offset in self._offsets[number - 1 : number + 1])

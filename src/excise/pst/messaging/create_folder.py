@@ -152,7 +152,10 @@ def conversation_id(written: Written) -> bytes | None:
     topic = written.text(tags.CONVERSATION_TOPIC)
     if not topic:
         return None
-    upper = "".join(big if len(big := each.upper()) == 1 else each for each in topic)
+    upper = topic.upper()
+    if len(upper) != len(topic):
+        # Some characters have several for one; these stay as they are.
+        upper = "".join(big if len(big := each.upper()) == 1 else each for each in topic)
     return hashlib.md5(upper.encode("utf-16-le", "surrogatepass"), usedforsecurity=False).digest()
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import marshal
 import zlib
 from collections.abc import Iterator, Mapping
-from struct import Struct
 
 from excise.pst.ltp.build_table import NewCell
 from excise.pst.ndb.write_types import Tree
 
-_CELL, _TREE, _COUNT = Struct("<II"), Struct("<QQ"), Struct("<I")
-_IS_TREE = 0xFFFFFFFF
+#: A row as marshal has it; a tree is its bid and size.
+_Packed = dict[int, bytes | tuple[int, int]]
+# About what a cell takes beside its bytes.
+_CELL = 8
 _CHUNK = 1 << 16
 # A table's heap has 65,536 blocks and its node 173,400 subnodes: less than that, for what else they hold.
 _MAX_CELL_BYTES = 480 << 20
@@ -22,8 +24,8 @@ class Rows:
 
     def __init__(self) -> None:
         self._done: list[bytes] = []
-        self._open = bytearray()
-        self._cell_bytes = self._large = 0
+        self._open: list[_Packed] = []
+        self._open_bytes = self._cell_bytes = self._large = 0
 
     def add(self, cells: Mapping[int, NewCell]) -> None:
         """Keep a row. ValueError where no table can hold one more."""
@@ -33,35 +35,20 @@ class Rows:
             raise ValueError("a folder cannot hold that many messages: its table would be too large")
         self._cell_bytes += size
         self._large += trees
-        self._open += _COUNT.pack(len(cells))
-        for tag, data in cells.items():
-            if isinstance(data, Tree):
-                self._open += _CELL.pack(tag, _IS_TREE) + _TREE.pack(data.bid, data.size)
-            else:
-                self._open += _CELL.pack(tag, len(data)) + data
-        if len(self._open) > _CHUNK:
-            self._done.append(zlib.compress(self._open, 1))
-            self._open.clear()
+        self._open.append(
+            {tag: (data.bid, data.size) if isinstance(data, Tree) else bytes(data) for tag, data in cells.items()}
+        )
+        self._open_bytes += size + _CELL * len(cells)
+        if self._open_bytes > _CHUNK:
+            self._done.append(zlib.compress(marshal.dumps(self._open, 2), 1))
+            self._open, self._open_bytes = [], 0
 
     def __iter__(self) -> Iterator[Mapping[int, NewCell]]:
         for chunk in self._done:
-            yield from _unpacked(zlib.decompress(chunk))
-        yield from _unpacked(bytes(self._open))
+            yield from _unpacked(marshal.loads(zlib.decompress(chunk)))  # noqa: S302 - what this object packed
+        yield from _unpacked(self._open)
 
 
-def _unpacked(data: bytes) -> Iterator[Mapping[int, NewCell]]:
-    at = 0
-    while at < len(data):
-        (count,) = _COUNT.unpack_from(data, at)
-        at += _COUNT.size
-        cells: dict[int, NewCell] = {}
-        for _ in range(count):
-            tag, size = _CELL.unpack_from(data, at)
-            at += _CELL.size
-            if size == _IS_TREE:
-                cells[tag] = Tree(*_TREE.unpack_from(data, at))
-                at += _TREE.size
-            else:
-                cells[tag] = data[at : at + size]
-                at += size
-        yield cells
+def _unpacked(rows: list[_Packed]) -> Iterator[Mapping[int, NewCell]]:
+    for row in rows:
+        yield {tag: data if isinstance(data, bytes) else Tree(*data) for tag, data in row.items()}

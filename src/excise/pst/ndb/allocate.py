@@ -22,7 +22,7 @@ class RegionWriter:
         self._stream = stream
         self.free = 0
         self._longest = bytearray()
-        self._region = self._base = self._slot = self._bits = 0
+        self._region = self._base = self._slot = self._gaps = 0
         self._buffer = bytearray()
         self._start(0)
 
@@ -44,7 +44,8 @@ class RegionWriter:
             self._flush()
             self._start(self._region + 1)
             first = -(-self._slot // step) * step
-        self._bits |= maps.slot_mask(first, count)
+        if first > self._slot:
+            self._gaps |= maps.slot_mask(self._slot, first - self._slot)
         self._slot = first + count
         return self._base + first * maps.SLOT
 
@@ -77,14 +78,12 @@ class RegionWriter:
     def _start(self, region: int) -> None:
         self._region, self._base = region, maps.amap_offset(region)
         self._buffer = bytearray(maps.REGION)
-        self._bits, self._slot = 0, 0
-        for ib in maps.map_pages(region):
-            _, first, count = maps.slot_run(ib, maps.PAGE)
-            self._bits |= maps.slot_mask(first, count)
-            self._slot = first + count
+        # The map pages follow one another, so all slots up to this one are taken but for the gaps.
+        self._slot = len(maps.map_pages(region)) * maps.PAGE // maps.SLOT
+        self._gaps = 0
 
     def _flush(self) -> None:
-        bits = self._bits.to_bytes(maps.MAP_BITS, "big")
+        bits = (maps.slot_mask(0, self._slot) ^ self._gaps).to_bytes(maps.MAP_BITS, "big")
         self.free += maps.free_slots(bits) * maps.SLOT
         self._longest.append(maps.longest_free(bits))
         for ib, ptype in maps.map_pages(self._region).items():
