@@ -78,17 +78,18 @@ def write(target: str, count: str, attached: str) -> Result:
     """``count`` small messages, each with an attachment of ``attached`` bytes (0: none), to a new file, synced."""
     size = int(attached)
     mails = Mails(int(count), size=800)
-    numbers, spent = iter(range(int(count))), 0.0
+    numbers, spent, busy = iter(range(int(count))), 0.0, 0.0
     passed = _clock()
     with excise.pst.create(target) as new:
         inbox = new.folder(("Inbox",))
         while batch := [mails.message(number, size) for number in islice(numbers, 64)]:
-            began = passed()
+            began, cpu = passed(), time.process_time()
             for message in batch:
                 inbox.add(message)
-            spent += passed() - began
-        began = passed()
-    return {"seconds": spent + passed() - began, "count": int(count), "bytes": Path(target).stat().st_size}
+            spent, busy = spent + passed() - began, busy + time.process_time() - cpu
+        began, cpu = passed(), time.process_time()
+    spent, busy = spent + passed() - began, busy + time.process_time() - cpu
+    return {"seconds": spent, "cpu": busy, "count": int(count), "bytes": Path(target).stat().st_size}
 
 
 def purge(path: str, share: str) -> Result:

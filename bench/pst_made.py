@@ -116,12 +116,13 @@ class Bench:
             row = min((job("write", path, count, attached) for path in paths), key=lambda run: run["seconds"])
             seconds = self.copied(paths[0])
         self.add(f"{what} {count:,}", row, "cp, fsync", seconds)
-        megabytes = count * attached / 1e6
-        rate = megabytes / row["seconds"] if attached else count / row["seconds"]
-        aim = 100 if attached else 2500
-        self.rows.append({"what": f"{what} {count:,}", "rate": round(rate, 1), "unit": "MB/s" if attached else "msg/s",
-                          "aim": f">= {aim:,}", "met": rate >= aim})  # fmt: skip
-        print(line(self.rows[-1]), flush=True)
+        amount, unit, aim = (count * attached / 1e6, "MB/s", 100) if attached else (count, "msg/s", 2500)
+        # The aim is of one core: what else the machine has to do counts in the wall clock alone.
+        for key, of in (("cpu", "of processor time"), ("seconds", "by the wall clock")):
+            rate = amount / row[key]
+            found = {"what": f"{what} {count:,}", "rate": round(rate, 1), "unit": f"{unit} {of}"}
+            self.rows.append({**found, "aim": f">= {aim:,}" if key == "cpu" else "", "met": rate >= aim})
+            print(line(self.rows[-1]), flush=True)
 
     def purge(self, count: int) -> None:
         """One message in a hundred removed in place."""
