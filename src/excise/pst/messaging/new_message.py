@@ -27,6 +27,8 @@ from excise.pst.messaging.message import ATTACH_EMBEDDED_MSG, Attachment, Messag
 from excise.pst.messaging.names import PS_EXCISE, NamedProperties, PropertyName
 
 _FIRST_NAMED_ID = 0x8000
+# What a message, a recipient or an attachment takes of a file beside its values.
+_LEAST = 64
 _STRINGS = {PT_STRING8: PT_UNICODE, PT_STRING8 | MV_FLAG: PT_UNICODE | MV_FLAG}
 
 
@@ -86,8 +88,10 @@ class NewMessage:
 
         ``as_unicode`` makes PtypUnicode of those PtypString8 values that are text in the message's code page, which are
         read whole then. Damaged where anything of the message is; what is found wrong only when large values are read
-        is in ``message.log``.
+        is in ``message.log``. Damaged too where it would be larger than its whole file, which values and embedded
+        messages that share blocks could make it without end.
         """
+        _require_room(message)
         rows = [recipient.properties for recipient in message.recipients]
         new = cls(
             _copied(message.properties, names, as_unicode),
@@ -98,6 +102,35 @@ class NewMessage:
         if message.log:
             raise Damaged(message.log.entries[0])
         return new
+
+
+def _require_room(message: Message) -> None:
+    """Damaged where ``message``, written out, would be larger than its file."""
+    room = message.node.ndb.max_tree_size
+    left, stack = room, [message]
+    while stack:
+        each = stack.pop()
+        for size in _sizes(each):
+            left -= size
+            if left < 0:
+                place = f"message 0x{message.nid:x}"
+                expected = f"no more than the {room} bytes of its file"
+                raise Damaged(Damage("messaging", "message", "size", place, -1, expected, "more"))
+        stack += [inner for one in each.attachments if (inner := one.embedded) is not None]
+
+
+def _sizes(message: Message) -> Iterator[int]:
+    """Bytes of all that ``message`` has but for the messages in it, one thing after the other."""
+    for row in message.recipients:
+        yield _LEAST
+        yield from (len(row.properties.raw(prop_id)) for prop_id in row.properties.ids())
+    yield _LEAST
+    yield from map(message.properties.size_of, message.properties.ids())
+    for attachment in message.attachments:
+        yield _LEAST
+        without = tags.ATTACH_DATA if attachment.method == ATTACH_EMBEDDED_MSG else None
+        properties = attachment.properties
+        yield from (properties.size_of(prop_id) for prop_id in properties.ids() if prop_id != without)
 
 
 class _Pieces:
