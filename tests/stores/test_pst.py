@@ -310,9 +310,17 @@ def test_s30_a_file_that_changes_while_it_is_read_is_said(tmp_path: Path, change
 
 
 @needs_samples
-def test_putting_is_refused_with_a_clear_sentence() -> None:
-    with opened(_sample("sample1")) as mailbox, pytest.raises(Unsupported, match="later release"):
-        mailbox.put([Deposit(b"")])
+def test_a_mailbox_opened_for_reading_refuses_every_change(tmp_path: Path) -> None:
+    # Whatever becomes of a refusal, it is a copy that is at stake.
+    path = tmp_path / "copy.pst"
+    path.write_bytes(_sample("sample1").read_bytes())
+    before = path.read_bytes()
+    with opened(path) as mailbox:
+        with pytest.raises(Unsupported, match="for reading only"):
+            list(mailbox.remove([Target("0x200024", "0")], Disposal.HARD))
+        with pytest.raises(Unsupported, match="for reading only"):
+            mailbox.put([Deposit(b"")])
+    assert path.read_bytes() == before
 
 
 @needs_samples

@@ -61,16 +61,35 @@ def original_of(item: MapiItem) -> Original | None:
     """The same with the item that is made of them.
 
     An item that was changed, or lost an attachment, in Outlook must not give back the old message: the content's digest
-    must be the recorded one. And the bytes must give that content anew, since anybody can write these properties.
+    must be the recorded one. And the bytes must give that content anew, since anybody can write these properties; but
+    for the time of delivery, which a mailbox may know better.
     """
-    data = item.properties.binary(PidNameOriginalMime)
+    data = _kept(item.properties)
     if data is None or sha256_hex(data) != item.properties.text(PidNameOriginalSha256):
         return None
     digest = item.properties.text(PidNameOriginalContent)
     if content_digest(item) != digest:
         return None
     made = _item(data, 0)
-    return Original(data, made) if content_digest(made) == digest else None
+    return Original(data, made) if content_digest(_delivered_as(made, item)) == digest else None
+
+
+def _delivered_as(made: MapiItem, item: MapiItem) -> MapiItem:
+    """``made``, delivered when ``item`` was."""
+    tag = t.PidTagMessageDeliveryTime
+    entries = [entry for entry in made.properties if entry.tag.id != tag.id]
+    given = item.properties.raw(tag)
+    return replace(made, properties=PropertyBag([*entries, *([] if given is None else [given])]))
+
+
+def _kept(bag: PropertyBag) -> bytes | None:
+    """The bytes that ``bag`` bears, in one property or in pieces: the second is ``OriginalMime2``, and so on."""
+    pieces: list[bytes] = []
+    name = PidNameOriginalMime
+    while (piece := bag.binary(name)) is not None:
+        pieces.append(piece)
+        name = NamedProperty(_PS_EXCISE, name=f"{PidNameOriginalMime.name}{len(pieces) + 1}")
+    return b"".join(pieces) if pieces else None
 
 
 def _item(data: bytes, depth: int) -> MapiItem:

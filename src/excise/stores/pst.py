@@ -1,11 +1,11 @@
-"""PST, OST and PAB files as a source to search and to copy from (``pst:PATH``; one mailbox a file).
+"""PST, OST and PAB files (``pst:PATH``; one mailbox a file).
 
 - An item's id is its node id in hex. Its version is taken over what is stable (``pst_record``, ``pst_version``). Which
   nodes are items, and how folders are named, stands in ``pst_tree``; what is damage in an item, in ``pst_item``.
 - ``fetch`` rebuilds the item as MIME and gives the record of all its properties. An item whose parts are not all there,
   by the store's own figures, is ``ItemDamaged``. What cannot be reached is left out, and one
   of ``Fetched.notes`` begins with ``incomplete:`` for each such part: such a copy is never the whole item.
-- ``remove`` takes messages out in place (``pst_remove``). Nothing is put into PST files in this release.
+- ``remove`` takes messages out in place (``pst_remove``); mail is put into Unicode PSTs in place (``pst_put``).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from excise.store_api.protocols import (
     Tally,
     Unreadable,
 )
+from excise.stores import pst_put
 from excise.stores.mbox.beside import is_private
 from excise.stores.pst_compact import compact
 from excise.stores.pst_file import PstFile, Unreachable
@@ -44,7 +45,6 @@ from excise.stores.pst_summary import rejected_by_table
 from excise.stores.pst_tree import PstFolder, PstNode, PstTree
 
 KIND = "pst"
-NO_PUT = "putting messages into PST files comes with a later release; search and copy work"
 
 
 _MAGIC = b"!BDN"
@@ -187,8 +187,7 @@ class PstMailbox:
 
     def remove(self, targets: Sequence[Target], disposal: Disposal) -> Iterator[Removal]:
         """Remove what is as planned, all of it in one change of the file; every other disposal is Unsupported."""
-        if not self._writable:
-            raise Unsupported(f"{self._file.path} was opened for reading only", hint="Open it with writable=True.")
+        self._require_writable()
         if disposal is not Disposal.HARD:
             raise Unsupported(f"{self._file.path}: a PST has no {disposal} removal", hint="Use --disposal hard.")
         answers = PstRemoval(self._file.path, self._identity).remove(targets)
@@ -228,9 +227,8 @@ class PstMailbox:
         return done
 
     def version_of(self, deposit: Deposit) -> str:
-        """Unsupported, as ``put``."""
-        del deposit
-        raise Unsupported(f"{self._file.path}: {NO_PUT}")
+        """The version of the item that is made of ``deposit``."""
+        return pst_put.version_of(deposit)
 
     def count(self, versions: Collection[str]) -> Mapping[tuple[str, str], int]:
         """How many readable items of each version there are, by folder; every item is read whole for it."""
@@ -248,9 +246,17 @@ class PstMailbox:
         return counts
 
     def put(self, deposits: Sequence[Deposit]) -> Iterator[Placed]:
-        """Unsupported, always."""
-        del deposits
-        raise Unsupported(f"{self._file.path}: {NO_PUT}", hint="Name a Maildir or an mbox to put them into.")
+        """Add ``deposits`` at once: all that can be stored, or none."""
+        self._require_writable()
+        self._file.check_unchanged()
+        try:
+            return iter(pst_put.put(self._file.path, self._tree, deposits) if deposits else ())
+        finally:
+            self._refresh()
+
+    def _require_writable(self) -> None:
+        if not self._writable:
+            raise Unsupported(f"{self._file.path} was opened for reading only", hint="Open it with writable=True.")
 
     def _refresh(self) -> None:
         """Read the file anew where it was written to since it was opened, be it by this mailbox."""
@@ -287,8 +293,8 @@ class PstStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Search, copy, and remove for good: a PST has no place where removed messages could be kept."""
-        return Capabilities(KIND, frozenset({Disposal.HARD}), compacts=True)
+        """Search, copy, put, and remove for good: a PST has no place where removed messages could be kept."""
+        return Capabilities(KIND, frozenset({Disposal.HARD}), can_put=True, compacts=True)
 
     def claims(self, path: Path, head: bytes) -> bool:
         """True for a file that begins with ``!BDN`` and is no unfinished copy of another."""

@@ -23,7 +23,7 @@ from excise.pst.messaging.message import Attachment, Message
 from excise.stores.pst_embedded import read_embedded
 from excise.stores.pst_file import PstFile, Unreachable, reading
 from excise.stores.pst_values import ItemValues, damage_since
-from excise.stores.pst_version import version_of_pst_item
+from excise.stores.pst_version import bears_original, version_of_kept_item, version_of_pst_item
 
 HAS_ATTACHMENTS = 0x10
 #: By how many bytes a stored PidTagAttachSize may exceed what is read (other writers than Outlook count a little more).
@@ -93,6 +93,8 @@ class PstItem(MapiItem):
     def version(self) -> str:
         """The fingerprint (S06); recipients and attachments are read for it."""
         self.read_whole()
+        if bears_original(self):
+            return version_of_kept_item(self)
         rows = frozenset(self._message.attachment_rows)
         pairs = zip(self._message.attachments, self.attachments, strict=True)
         listed = [kept for one, kept in pairs if one.nid in rows]

@@ -31,8 +31,8 @@ from excise.mapi.tags import (
 PidTagFlagStatus = PropertyTag(0x1090, 0x0003)
 PidTagLastVerbExecuted = PropertyTag(0x1081, 0x0003)
 
-_READ, _UNSENT = 0x01, 0x08
-_FLAGGED = 2
+READ, UNSENT = 0x01, 0x08
+FLAGGED = 2
 _VERBS = {102: "answered", 103: "answered", 104: "forwarded"}
 
 #: Not in the fingerprint, by property id: flags, read state, what changes with them, and the store's own bookkeeping.
@@ -107,10 +107,10 @@ def flags_of_item(item: MapiItem) -> frozenset[str]:
     """``seen``, ``answered``, ``flagged``, ``draft``, ``forwarded``, and the categories as keywords."""
     bag = item.properties
     stored = bag.integer(PidTagMessageFlags) or 0
-    flags = {"seen"} if stored & _READ else set()
-    if stored & _UNSENT:
+    flags = {"seen"} if stored & READ else set()
+    if stored & UNSENT:
         flags.add("draft")
-    if bag.integer(PidTagFlagStatus) == _FLAGGED:
+    if bag.integer(PidTagFlagStatus) == FLAGGED:
         flags.add("flagged")
     verb = _VERBS.get(bag.integer(PidTagLastVerbExecuted) or 0)
     return frozenset(flags | ({verb} if verb else set()) | set(bag.texts(PidNameKeywords)))

@@ -26,7 +26,7 @@ from excise.stores.pst_item import PstItem
 _LONGEST_ID = len("0xffffffff")
 _WORDS = {
     Recovery.UNDONE: "a change that was broken off was undone: the file is as it was before",
-    Recovery.FINISHED: "a change that was broken off was finished: what it removed is gone",
+    Recovery.FINISHED: "a change that was broken off was finished",
 }
 
 

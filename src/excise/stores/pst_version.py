@@ -8,15 +8,20 @@ of it (libpff 20231205 and 20260926, ``libpff_table_read_values_array``, ``libpf
 - It takes an item for a message by its class alone. Other items have no recipients, and where they say that they have
   attachments, one that nothing is known of.
 - It lists the attachments that have a row in the attachment table.
+
+An item that bears the mail that Excise made it of has a fingerprint of its own: of what is the same in every file that
+it is put into.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from excise.mapi.content_digest import content_digest
+from excise.mapi.from_mime import PidNameOriginalSha256
 from excise.mapi.item import MapiAttachment, MapiItem
 from excise.mapi.properties import PropertyBag
-from excise.mapi.tags import PidTagMessageClass
+from excise.mapi.tags import PidTagAttachDataBinary, PidTagMessageClass
 from excise.stores.pst_record import fingerprint
 
 _CLASSES = frozenset(
@@ -46,6 +51,8 @@ _CLASSES_THAT_BEGIN = (
     b"report.ipm.note",
     b"report.ipm.schedule.meeting",
 )
+#: Of an attachment what the file decides: its size, where it is shown, and its content, which counts by itself.
+_OF_THE_FILE = frozenset({0x0E20, 0x370B, PidTagAttachDataBinary.id})
 _UNKNOWN = MapiAttachment(PropertyBag(), reason="not known to libpff")
 
 
@@ -67,3 +74,21 @@ def version_of_pst_item(
         return fingerprint(item.properties, (), [_UNKNOWN] if declared else [])
     rows = [(*row, *absent) for row, absent in zip(item.recipients, absent_cells, strict=True)]
     return fingerprint(item.properties, rows, listed)
+
+
+def bears_original(item: MapiItem) -> bool:
+    """True where ``item`` says that it bears the mail that it was made of."""
+    return bool(item.properties.text(PidNameOriginalSha256))
+
+
+def version_of_kept_item(item: MapiItem) -> str:
+    """The fingerprint of an item that bears the mail that it was made of."""
+    return fingerprint(item.properties, item.recipients, [_anywhere(each) for each in item.attachments])
+
+
+def _anywhere(attachment: MapiAttachment) -> MapiAttachment:
+    """What of ``attachment`` is the same in every file; an embedded message counts by what a user sees of it."""
+    bag = PropertyBag(entry for entry in attachment.properties if entry.tag.id not in _OF_THE_FILE)
+    if attachment.embedded is not None:
+        return MapiAttachment(bag, data=content_digest(attachment.embedded).encode("ascii"))
+    return MapiAttachment(bag, data=attachment.data, reason=attachment.reason)
