@@ -290,7 +290,12 @@ def test_s28_a_target_in_a_case_is_refused(worm_case: Path, tmp_path: Path) -> N
     evidence = write("mbox", tmp_path / "a.mbox", [message(1, "a")])
     before = bytes_below(worm_case)
     part = worm_case / "bag-0001/data/evidence/00001/part-001"
-    for place in (part / "messages.mbox", f"mbox:{part / 'messages.mbox'}", part / "eml", f"eml:{part / 'eml'}"):
+    for place in (
+        part / "messages.mbox",
+        f"mbox:{part / 'messages.mbox'}",
+        part / "messages.pst",
+        f"pst:{part / 'messages.pst'}",
+    ):
         done = run_import(evidence, place, tmp_path / "import")
         assert done.code == 3 and "S28" in done.text, done.text
     assert bytes_below(worm_case) == before
@@ -299,7 +304,12 @@ def test_s28_a_target_in_a_case_is_refused(worm_case: Path, tmp_path: Path) -> N
 def test_s28_a_store_in_a_case_is_no_source_here_either(worm_case: Path, tmp_path: Path) -> None:
     mine = target("mbox", tmp_path)
     part = worm_case / "bag-0001/data/evidence/00001/part-001"
-    for place in (part / "messages.mbox", f"mbox:{part / 'messages.mbox'}", f"eml:{part / 'eml'}", worm_case / "units"):
+    for place in (
+        part / "messages.mbox",
+        f"mbox:{part / 'messages.mbox'}",
+        f"pst:{part / 'messages.pst'}",
+        worm_case / "units",
+    ):
         done = run_import(place, mine, tmp_path / "import")
         assert done.code == 3 and "S28" in done.text, done.text
 
