@@ -26,7 +26,7 @@ from excise.stores.mbox import append as adding
 from excise.stores.mbox import replace as replacing
 from excise.stores.mbox.beside import Beside, inode
 from excise.stores.mbox.deposits import DepositError, Rendered, render
-from excise.stores.mbox.index import Index, assign, by_version, choose, complement, folder_data, make_id, seen, split_id
+from excise.stores.mbox.index import Index, by_version, choose, complement, folder_data, make_id, seen, split_id
 from excise.stores.mbox.source import ABSENT, MESSAGE_MAX, MboxCandidate, Source, fetched, translated
 
 KIND = "mbox"
@@ -90,8 +90,7 @@ class MboxMailbox:
         """One message: its bytes as they stand there, its From_ line and quoting among the attributes."""
         named = split_id(item_id)
         with self._index() as (view, index):
-            entries = index.named(named[0]) if named else []
-            entry = assign([named[1]], entries)[named[1]] if named and named[1] < len(entries) else None
+            entry = index.at(*named) if named else None
             if named is None or entry is None:
                 raise ItemNotFound(f"{self._path}: there is no message {item_id[:100]!r}", hint="Search again.")
             return fetched(view, entry, item_id, named[0], self._path)
@@ -115,8 +114,8 @@ class MboxMailbox:
 
     def version_of(self, deposit: Deposit) -> str:
         """The version that ``deposit`` will have; that of no message where it cannot be put."""
-        with self._index() as (view, _):
-            by_length = len(view) > 0 and follows_lengths(view)
+        with translated(self._path, "reading the mailbox"):
+            by_length = self._now().by_length
         try:
             return render(deposit, by_length=by_length).version
         except DepositError:

@@ -18,6 +18,7 @@ from excise.mbox import (
     FileView,
     delivery_time,
     flags,
+    follows_lengths,
     from_line,
     header_block,
     variant_of,
@@ -50,6 +51,7 @@ class Source:
 
     def __init__(self, path: Path | None) -> None:
         self.index: Index | None = None
+        self._by_length: bool | None = None
         self.compressed = False
         self._path = path
         self.fd = self._content = -1
@@ -115,6 +117,13 @@ class Source:
         for fd in {self.fd, self._content} - {-1}:
             os.close(fd)
         self.fd = self._content = -1
+
+    @property
+    def by_length(self) -> bool:
+        """True where every message, and there is one, has a Content-Length that fits. Looked for once."""
+        if self._by_length is None:
+            self._by_length = len(self.view) > 0 and follows_lengths(self.view)
+        return self._by_length
 
     def is_stale(self) -> bool:
         """True where the path names another file, or the file has changed."""
