@@ -355,6 +355,17 @@ def test_the_survey_holds_the_block_tree_against_the_references() -> None:
     assert contents(edited(bytes(data), lambda _: None)) == contents(new_file())
 
 
+@pytest.mark.parametrize("ib", [1 << 20, 1 << 52, (1 << 64) - maps.PAGE], ids=hex)
+def test_a_block_tree_with_a_page_outside_the_file_is_damage(ib: int) -> None:
+    data = bytearray(new_file())
+    root = open_bytes(data).header.root
+    data[root.ibBBT + 16 : root.ibBBT + 24] = ib.to_bytes(8, "little")
+    body = bytes(data[root.ibBBT : root.ibBBT + 496])
+    data[root.ibBBT : root.ibBBT + maps.PAGE] = seal_page(UNICODE, body, PTYPE_BBT, root.ibBBT, root.bidBBT)
+    with pytest.raises(DamagedInput, match="a page inside the file"):
+        NodeEditor(MemoryStorage(data))
+
+
 def with_entries(change: Callable[[list[BBTEntry]], None]) -> bytes:
     """A file with another first leaf of its BBT."""
     data = bytearray(new_file())

@@ -108,13 +108,12 @@ class Survey:
     def __init__(self, ndb: NodeDatabase, *, checked_from: int = 0, strict: bool = False) -> None:
         self._ndb = ndb
         root = ndb.header.root
+        blocks = ndb.blocks  # read before it is asked what was wrong with it
         self._demand_sound()
-        self.references = References(
-            len(ndb.blocks), ndb.blocks.position, lambda bid: ndb.block(bid, ndb.log), self._read_tree
-        )
+        self.references = References(len(blocks), blocks.position, lambda bid: ndb.block(bid, ndb.log), self._read_tree)
         tree_pages = [*_page_offsets(ndb, root.ibNBT), *_page_offsets(ndb, root.ibBBT)]
         self.layout = Layout(
-            [*map(piece, tree_pages), *_block_pieces(ndb.blocks.values(), ndb.source.size)], ndb.source.size
+            [*map(piece, tree_pages), *_block_pieces(blocks.values(), ndb.source.size)], ndb.source.size
         )
         self._check_blocks(checked_from)
         for node in ndb.nodes.entries():
