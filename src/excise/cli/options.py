@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import re
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,6 +11,7 @@ import click
 
 from excise.core.errors import UsageError
 from excise.core.files import os_error, read_regular
+from excise.core.text import shown
 
 if TYPE_CHECKING:
     from excise.api import Authorisation, Caps, EvidenceKind, Order
@@ -91,7 +91,9 @@ def scope_options(command: Command) -> Command:
         click.option("--profile", metavar="FILE|NAME", help="A saved job in TOML; options override it."),
         click.option("--replace-criteria", is_flag=True, help="Use the criteria given here instead of the profile's."),
         click.option("--mailbox", "mailbox", multiple=True, metavar="NAME", help="Only this mailbox of the sources."),
-        click.option("--mailboxes", "mailboxes_file", type=_PATH, metavar="FILE", help="Mailbox names, one a line."),
+        click.option(
+            "--mailboxes", "mailboxes_file", type=_PATH, metavar="FILE", help="Mailboxes, one a line or a CSV."
+        ),
         click.option("--all-mailboxes", is_flag=True, help="Every mailbox of the sources, said out loud."),
         click.option(
             "--expect-mailboxes", type=click.IntRange(0), metavar="N", help="Stop unless there are N mailboxes."
@@ -193,15 +195,19 @@ class Given:
         """The sources."""
         return tuple(self.options.get("sources") or self.profile.values.get("sources", ()))
 
-    @property
+    @cached_property
     def wanted(self) -> tuple[str, ...]:
         """The names of the mailboxes that are meant; empty for all of the sources."""
         names = [*(self.options.get("mailbox") or ())]
         path = self.options.get("mailboxes_file")
         if path is not None:
-            names += _column(path, _NAME_HEADS)
-            if not names:
-                raise UsageError(f"{path}: expected names of mailboxes, found none", hint="One a line.")
+            from excise.api.lists import read_mailboxes
+            from excise.cli.screen import tell
+
+            listed = read_mailboxes(path)
+            names += listed.values
+            if listed.repeated or listed.empty:
+                tell(shown(str(listed)))
         names = names or list(self.profile.values.get("mailboxes", ()))
         if names and self.options.get("all_mailboxes"):
             raise UsageError("--all-mailboxes and names of mailboxes are both given", hint="Give one of them.")
@@ -215,6 +221,7 @@ class Given:
 
     def criteria(self) -> Criteria:
         """The criteria, from the line, a file or the profile; never merged in silence."""
+        from excise.api.lists import has_message_ids, read_message_ids
         from excise.criteria import Criteria
 
         options = {name: self.options.get(_name(f"--{name}")) for name in _CRITERIA_NAMES}
@@ -234,9 +241,9 @@ class Given:
         if ways[2]:
             return Criteria.from_toml(self.profile.criteria or {}, where=f"{self.profile.path}: criteria")
         trace = self.options.get("mailboxes_file")
-        if not on_line and trace is not None and _has_column(trace, _ID_HEADS):
+        if not on_line and trace is not None and has_message_ids(trace):
             ids = trace  # a message trace is scope and criteria at once
-        return Criteria.from_options(**options, message_ids=None if ids is None else _column(ids, _ID_HEADS))
+        return Criteria.from_options(**options, message_ids=None if ids is None else read_message_ids(ids))
 
     def optional_criteria(self) -> Criteria | None:
         """The criteria where any were given; None for commands that may go without."""
@@ -322,32 +329,3 @@ def _text(path: Path) -> str:
         raise os_error(error, path, "reading the file") from error
     except ValueError as error:
         raise UsageError(f"{path}: expected text in UTF-8, found other bytes ({error})") from error
-
-
-_ID_HEADS = ("messageid", "internetmessageid")
-_NAME_HEADS = ("recipient", "recipientaddress", "recipients", "mailbox", "emailaddress")
-
-
-def _rows(path: Path) -> tuple[list[str], list[str], list[list[str]]]:
-    """A file's lines without comments (#), its headings as they are compared, and its rows as a CSV."""
-    lines = [line for line in _text(path).splitlines() if line.strip() and not line.startswith("#")]
-    rows = list(csv.reader(lines))
-    return lines, [re.sub(r"[-_ ]", "", cell.lower()) for cell in rows[0]] if rows else [], rows
-
-
-def _has_column(path: Path, heads: tuple[str, ...]) -> bool:
-    return bool(set(_rows(path)[1]) & set(heads))
-
-
-def _column(path: Path, heads: tuple[str, ...]) -> list[str]:
-    """Values from a file: one a line, or the column of a CSV whose heading is one of ``heads`` (a message trace).
-
-    Headings are compared in lower case without ``-``, ``_`` and blanks.
-    """
-    lines, named, rows = _rows(path)
-    column = next((named.index(head) for head in heads if head in named), None)
-    if column is not None:
-        return [row[column].strip() for row in rows[1:] if len(row) > column and row[column].strip()]
-    if set(named) & {*_ID_HEADS, *_NAME_HEADS}:
-        raise UsageError(f"{path}: expected a column named {heads[0]}, found {', '.join(rows[0])}")
-    return [line.strip() for line in lines]
