@@ -1,4 +1,4 @@
-"""Text files that people and Windows programs write: UTF-8 or UTF-16 with or without a BOM, else a code page of Windows.
+"""Text files that people and Windows programs write: UTF-8 or UTF-16 with or without a BOM, else a Windows code page.
 
 No encoding is guessed where guessing could give other text in silence: the caller gets the encoding's name and says it.
 """
