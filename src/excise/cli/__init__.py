@@ -27,6 +27,7 @@ _COMMANDS = {
     "import": "Put what evidence holds, and a mailbox lacks, into that mailbox.",
     "verify": "Check evidence, manifests, journals and audit chain.",
     "status": "Show where a case stands, per mailbox.",
+    "policy": "Show or check the policy in force.",
     "mailboxes": "List the mailboxes of a source.",
     "check": "Check the structure of mail files; report, never repair.",
     "demo": "The main job on bundled mail, explained as it goes.",
