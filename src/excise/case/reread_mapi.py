@@ -78,6 +78,13 @@ def _compare_bag(
             yield f"{where}property {key} was not there"
 
 
+def recorded(records: Iterable[Mapping[str, Any]], bag: PropertyBag) -> PropertyBag:
+    """``bag`` without what the writer added to the properties of ``records``; an attachment's content stays."""
+    wanted = {key for key, _ in _expected(records)}
+    kept = (e for e in bag if e.tag.id == DATA or _place(e.tag, str(e.name) if e.name else None) in wanted)
+    return PropertyBag(kept, bag.code_page)
+
+
 def _place(tag: PropertyTag, name: str | None) -> str:
     """What a property is found by in any file: its id, or its name where it has one."""
     return f"0x{tag.id:04X}" if name is None else name

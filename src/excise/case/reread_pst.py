@@ -65,7 +65,7 @@ class _Comparison:
         self._left: dict[int, Line] = {}
         self._lines = lines
         self._names: Names = {}
-        self._records = _Records(path.parent / "properties.jsonl")
+        self._records = Records(path.parent / "properties.jsonl")
 
     def run(self, stream: BinaryIO) -> Iterator[str]:
         """Everything that differs."""
@@ -157,10 +157,11 @@ def _content(bag: PropertyBag, key: str) -> bytes | None:
     return b"".join(pieces) if pieces else None
 
 
-class _Records:
+class Records:
     """The records of ``properties.jsonl``, read one at a time."""
 
     def __init__(self, path: Path) -> None:
+        """Nothing is read yet."""
         self._path = path
         self._places: dict[str, tuple[int, int]] | None = None
 

@@ -13,11 +13,15 @@ from typing import Any
 
 from excise.case.bag import is_sealed, tag_manifest_sha256, validate
 from excise.case.layout import Case
-from excise.case.parts import EML, ITEMS, MESSAGES, PST
+from excise.case.part_item import item_in_pst
+from excise.case.parts import EML, ITEMS, MESSAGES, PROPERTIES, PST
+from excise.case.pst_held import Unreadable
 from excise.case.reread import walk_mboxrd
+from excise.case.reread_pst import Records
 from excise.core.digests import sha256_hex
 from excise.core.errors import DoesNotVerify
 from excise.core.files import open_nofollow, os_error, read_regular
+from excise.mapi.item import MapiItem
 from excise.pst import Damaged
 from excise.pst.file.read import PstFile, open_pst
 from excise.pst.messaging.names import PS_EXCISE
@@ -87,19 +91,24 @@ def _from_pst(pst: PstFile, place: Mapping[str, Any]) -> bytes:
     return content
 
 
-def part_lines(part: Path) -> dict[int, dict[str, Any]]:
-    """The lines of a committed part by item number."""
-    return {line["item"]: line for line in map(json.loads, read_regular(part / ITEMS).splitlines())}
+def part_lines(part: Path, sha256: str = "") -> dict[int, dict[str, Any]]:
+    """The lines of a committed part by item number; DoesNotVerify where their file has not ``sha256``."""
+    data = read_regular(part / ITEMS)
+    if sha256 not in ("", sha256_hex(data)):
+        raise DoesNotVerify(f"{part / ITEMS}: not the lines that were written, by their SHA-256")
+    return {line["item"]: line for line in map(json.loads, data.splitlines())}
 
 
 class PartReader:
     """One committed part, its lines read once. ``close`` it in the end."""
 
-    def __init__(self, part: Path) -> None:
-        """Nothing is read yet."""
+    def __init__(self, part: Path, items_sha256: str = "") -> None:
+        """Nothing is read yet. ``items_sha256``: what ``items.jsonl`` must have, where it is known."""
         self.part = part
+        self._items_sha256 = items_sha256
         self._lines: dict[int, dict[str, Any]] | None = None
         self._files = ExitStack()
+        self._records = Records(part / PROPERTIES)
 
     def close(self) -> None:
         """Close what was opened."""
@@ -114,7 +123,7 @@ class PartReader:
         faults."""
         if self._lines is None:
             try:
-                self._lines = part_lines(self.part)
+                self._lines = part_lines(self.part, self._items_sha256)
             except OSError as error:
                 raise os_error(error, self.part, "reading the evidence") from error
             except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -130,3 +139,14 @@ class PartReader:
             raise os_error(error, self.part, "reading the evidence") from error
         except (ValueError, KeyError, TypeError, StopIteration) as error:
             raise DoesNotVerify(f"{self.part}: {name}: the evidence cannot be read ({error})") from error
+
+    def read_item(self, item: int, name: str) -> MapiItem | None:
+        """``item`` property for property, equal to the record that its line binds; None where the part has no PST that
+        holds it so."""
+        try:
+            line = self.lines()[item]
+            if self._pst is None or line.get("pst") is None or line["pst"]["form"] != "mapi":
+                return None
+            return item_in_pst(self._pst, line, self._records.of(line))
+        except (Unreadable, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise DoesNotVerify(f"{self.part}: {name}: its item in {PST} cannot be read ({error})") from error

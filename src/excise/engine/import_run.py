@@ -9,10 +9,11 @@ from excise.case.plan import Plan, UnitPlan
 from excise.core.digests import sha256_hex
 from excise.core.errors import DoesNotVerify, SourceUnavailable
 from excise.engine.channel import Channel
-from excise.engine.import_source import ImportSource, WithMessageIds, kind_of, open_source
+from excise.engine.import_source import ImportSource, PartSource, WithMessageIds, kind_of, open_source
 from excise.engine.putting import PutRun, run_put_unit
 from excise.engine.search import NotTested, Searched, search_by
 from excise.engine.unit import UnitResult, UnitTask
+from excise.mapi.item import MapiItem
 from excise.mbox import likeness
 from excise.model.item import INCOMPLETE, Deposit, Fetched, Outcome
 from excise.store_api import registry
@@ -57,6 +58,7 @@ class ImportRun(PutRun):
         source = self._source(line["from_unit"])
         try:
             fetched = source.fetch(line["id"])
+            whole = self._whole(item, source, fetched)
         except ItemNotFound as error:
             self._end(item, Outcome.FAILED, f"no longer in the evidence: {error.message}")
         except ItemChanged as error:
@@ -72,11 +74,22 @@ class ImportRun(PutRun):
                 self._end(item, Outcome.FAILED, error.message)
         else:
             if (fetched.version, sha256_hex(fetched.content)) == (line["version"], line["sha256"]):
-                return self._deposit(item, fetched)
+                return self._deposit(item, fetched, whole)
             self._end(item, Outcome.CHANGED, "in the evidence stands another content than was planned, by its hash")
         return None
 
-    def _deposit(self, item: int, fetched: Fetched) -> Deposit:
+    def _whole(self, item: int, source: ImportSource, fetched: Fetched) -> MapiItem | None:
+        """The item property for property, where it is known so and the target takes it so."""
+        if not registry.store(self.unit.kind).capabilities.takes_items:
+            return None
+        if isinstance(source, PartSource):
+            whole, had_properties = source.item(fetched.id)
+        else:
+            whole, had_properties = fetched.item, fetched.properties is not None
+        self.tell_form(item, had_properties=had_properties, whole=whole is not None)
+        return whole
+
+    def _deposit(self, item: int, fetched: Fetched, whole: MapiItem | None) -> Deposit:
         missing = [note for note in fetched.notes if note.startswith(INCOMPLETE)]
         if missing:
             self._incomplete[item] = "; ".join(missing)
@@ -85,13 +98,13 @@ class ImportRun(PutRun):
         attributes = dict(fetched.attributes)
         if kind_of(unit.kind, self._source(unit.unit), fetched.id) != self.unit.kind:
             attributes.pop("name", None)  # the name of a file in a store of another kind
-        return Deposit(fetched.content, line["folder"], fetched.flags, fetched.delivered, attributes)
+        return Deposit(fetched.content, line["folder"], fetched.flags, fetched.delivered, attributes, whole)
 
     def _source(self, unit: int) -> ImportSource:
         if unit not in self._sources:
             planned = self.plan.unit(unit)
             try:
-                self._sources[unit] = open_source(planned.kind, planned.locator)
+                self._sources[unit] = open_source(planned.kind, planned.locator, planned.identity)
             except SourceUnavailable as error:
                 error.hint = "The evidence has to be where it was. Bring it back, then: excise resume CASE"
                 raise
@@ -131,8 +144,8 @@ class ImportRun(PutRun):
         return there
 
     def detail(self, item: int) -> str:
-        """What of the item is not in the evidence."""
-        return self._incomplete.get(item, "")
+        """What of the item is not in the evidence, and in which form it went in."""
+        return "; ".join(filter(None, (self._incomplete.get(item, ""), super().detail(item))))
 
 
 def run_import_unit(task: UnitTask, channel: Channel) -> UnitResult:

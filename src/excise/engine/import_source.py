@@ -25,6 +25,7 @@ from excise.core.marker import enclosing_case
 from excise.criteria import Verdict
 from excise.engine.evidence import PartReader, check_bags
 from excise.engine.search import Searchable
+from excise.mapi.item import MapiItem
 from excise.model.item import Fetched
 from excise.model.message import MessageView, MimeView
 from excise.store_api import registry
@@ -34,6 +35,7 @@ from excise.store_api.protocols import Candidate, Filter, MailboxInfo, Tally, Un
 
 #: The kind of a part of evidence in a plan; no store has it.
 PART = "part"
+_IDENTITY = "sha256:"
 _FIELDS: dict[str, type] = {
     **dict.fromkeys(("evidence", "sha256", "folder", "source"), str),
     **dict.fromkeys(("item", "size"), int),
@@ -98,10 +100,10 @@ class ImportSource(Searchable, Protocol):
         """Let go of files."""
 
 
-def open_source(kind: str, locator: str) -> ImportSource:
-    """Open what an import takes messages from, for reading."""
+def open_source(kind: str, locator: str, identity: str = "") -> ImportSource:
+    """Open what an import takes messages from, for reading; a part of evidence must have ``identity``, where given."""
     if kind == PART:
-        return PartSource(Path(locator.removeprefix(f"{PART}:")))
+        return PartSource(Path(locator.removeprefix(f"{PART}:")), identity.removeprefix(_IDENTITY))
     return registry.store(kind).open(locator)
 
 
@@ -131,10 +133,10 @@ class _PartItem:
 class PartSource:
     """A committed part of evidence, read item by item; an item's id is its evidence id, its version its SHA-256."""
 
-    def __init__(self, part: Path) -> None:
-        """Nothing is read yet."""
+    def __init__(self, part: Path, items_sha256: str = "") -> None:
+        """Nothing is read yet. ``items_sha256``: that of its list of items, where it is known."""
         self.part = part
-        self._reader = PartReader(part)
+        self._reader = PartReader(part, items_sha256)
         self._numbers: dict[str, int] | None = None
         self._checked = False
 
@@ -142,7 +144,7 @@ class PartSource:
     def info(self) -> MailboxInfo:
         """The part; its identity is the SHA-256 of its list of items."""
         try:
-            identity = f"sha256:{sha256_hex(read_regular(self.part / ITEMS))}"
+            identity = f"{_IDENTITY}{sha256_hex(read_regular(self.part / ITEMS))}"
         except OSError as error:
             raise os_error(error, self.part, "reading the evidence") from error
         return MailboxInfo(PART, f"{PART}:{self.part}", str(self.part), identity)
@@ -182,13 +184,19 @@ class PartSource:
             notes=tuple(line["notes"]),
         )
 
+    def item(self, item_id: str) -> tuple[MapiItem | None, bool]:
+        """One item property for property, None where the part has it as MIME alone; whether its source had it so."""
+        number = self._number(item_id)
+        return self._reader.read_item(number, item_id), self._lines()[number].get("properties") is not None
+
     def kind_of(self, item_id: str) -> str:
         """The kind of store that an item was fetched from."""
         line = self._lines()[self._number(item_id)]
         return str(line["source"]).partition(":")[0]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Close what was opened."""
+        self._reader.close()
 
     def _lines(self) -> dict[int, dict[str, Any]]:
         """The lines of the part; DoesNotVerify where one is not as the format has it (a case is input, S27)."""

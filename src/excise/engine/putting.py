@@ -41,6 +41,7 @@ class PutRun(ABC):
         self.journal = Journal(directory / "journal.jsonl", list(self.lines))
         self.audit = ChainedLog(directory / "audit.jsonl")
         self.unread: dict[int, str] = {}
+        self._forms: dict[int, str] = {}
         self._known: Counter[tuple[str, str]] = Counter()
 
     def close(self) -> None:
@@ -76,8 +77,14 @@ class PutRun(ABC):
 
     def detail(self, item: int) -> str:
         """What is worth knowing of an item that was put."""
-        del item
-        return ""
+        return self._forms.get(item, "")
+
+    def tell_form(self, item: int, *, had_properties: bool, whole: bool) -> None:
+        """Keep for the record in which form an item goes into a store that takes it property for property."""
+        if whole:
+            self._forms[item] = "property for property"
+        elif had_properties:
+            self._forms[item] = "as its MIME tells it: no PST of the evidence holds its properties"
 
     def run(self) -> None:
         """Put what is not there."""

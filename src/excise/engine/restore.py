@@ -15,7 +15,7 @@ from typing import Any
 
 from excise.case.chain import ChainedLog, read_chain
 from excise.case.layout import Case
-from excise.case.parts import part_name
+from excise.case.parts import ITEMS, part_files, part_name
 from excise.case.plan import Plan, UnitPlan, matches_path, read_matches, read_plan, write_plan
 from excise.core.clock import iso, now
 from excise.core.digests import canonical_json, sha256_hex
@@ -207,7 +207,9 @@ class RestoreRun(PutRun):
         line = self.lines[item]
         key = (line["from_plan"], line["from_unit"], line["part"])
         if key not in self._parts:
-            self._parts[key] = PartReader(self.case.evidence_dir(key[0], key[1]) / part_name(key[2]))
+            self._parts[key] = PartReader(
+                self.case.evidence_dir(key[0], key[1]) / part_name(key[2]), self._lines_of(key[1], key[2])
+            )
         found, content = self._parts[key].read(line["from_item"], line["evidence"])
         if (found["sha256"], found["version"]) != (line["sha256"], line["version"]):
             raise DoesNotVerify(
@@ -215,8 +217,18 @@ class RestoreRun(PutRun):
             )
         delivered = datetime.fromisoformat(found["delivered"]) if found["delivered"] else None
         # Where a mailbox has no folders, all goes into it (the evidence keeps the name).
-        folder = found["folder"] if registry.store(self.unit.kind).capabilities.has_folders else ""
-        return Deposit(content, folder, frozenset(found["flags"]), delivered, found["attributes"])
+        capabilities = registry.store(self.unit.kind).capabilities
+        folder = found["folder"] if capabilities.has_folders else ""
+        whole = None
+        if capabilities.takes_items:
+            whole = self._parts[key].read_item(line["from_item"], line["evidence"])
+            self.tell_form(item, had_properties=found["properties"] is not None, whole=whole is not None)
+        return Deposit(content, folder, frozenset(found["flags"]), delivered, found["attributes"], whole)
+
+    def _lines_of(self, unit: int, part: int) -> str:
+        """The SHA-256 of the lines of a part, which bind its items' properties, as the journal has it."""
+        path = self.case.unit_dir(unit) / "journal.jsonl"
+        return part_files(read_chain(path).records, part).get(ITEMS, "")
 
     def place(self, folder: str) -> str:
         """The folder as it is counted: another store (``--into``) may call it otherwise, so there all count as one."""
@@ -228,9 +240,10 @@ class RestoreRun(PutRun):
         return version
 
     def copies(self, item: int) -> tuple[object, int]:
-        """As many copies as were removed from that folder of that mailbox."""
+        """As many copies as were removed from that folder of that mailbox; where the target takes several versions
+        for one, of each of them."""
         line = self.lines[item]
-        return (line["from_unit"], line["folder"]), line["twins"]
+        return (line["from_unit"], line["folder"], line["version"]), line["twins"]
 
 
 def run_restore_unit(task: UnitTask, channel: Channel) -> UnitResult:

@@ -133,13 +133,17 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class Deposit:
-    """One item to put into a mailbox; the fields are those of ``Fetched``."""
+    """One item to put into a mailbox; the fields are those of ``Fetched``.
+
+    ``item``: where it is known property for property, for the stores that take it so (``Capabilities.takes_items``).
+    """
 
     content: bytes
     folder: str = ""
     flags: frozenset[str] = frozenset()
     delivered: datetime | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    item: MapiItem | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class Capabilities:
     to whose folder is ``""``. ``local_files``: work may be spread over
     processes.
     ``removal_refused_because``: why ``disposals`` is empty, for the user.
-    ``compacts``: its mailboxes are ``Compacting``.
+    ``compacts``: its mailboxes are ``Compacting``. ``takes_items``: a deposit's ``item`` is put property for property.
     """
 
     kind: str
@@ -61,6 +61,7 @@ class Capabilities:
     main_folder: str = ""
     removal_refused_because: str = ""
     compacts: bool = False
+    takes_items: bool = False
 
     @property
     def default_disposal(self) -> Disposal | None:

@@ -43,6 +43,7 @@ from excise.stores.pst_record import flags_of_item, record_of_item
 from excise.stores.pst_remove import PstRemoval, recover, recoverable
 from excise.stores.pst_summary import rejected_by_table
 from excise.stores.pst_tree import PstFolder, PstNode, PstTree
+from excise.stores.pst_whole import IN_ANY_FILE, version_in_any_file
 
 KIND = "pst"
 
@@ -233,6 +234,7 @@ class PstMailbox:
     def count(self, versions: Collection[str]) -> Mapping[tuple[str, str], int]:
         """How many readable items of each version there are, by folder; every item is read whole for it."""
         wanted = frozenset(versions)
+        whole = any(version.startswith(IN_ANY_FILE) for version in wanted)
         counts: Counter[tuple[str, str]] = Counter()
         for node in self._nodes.values():
             try:
@@ -240,9 +242,9 @@ class PstMailbox:
             except Unreachable:
                 # An item that cannot be read has no version; find reports it.
                 continue
-            version = item.version
-            if version in wanted and not item.damage:
-                counts[node.folder, version] += 1
+            found = {item.version} | ({version_in_any_file(item)} if whole else set())
+            if not item.damage:
+                counts.update((node.folder, version) for version in found & wanted)
         return counts
 
     def put(self, deposits: Sequence[Deposit]) -> Iterator[Placed]:
@@ -294,7 +296,7 @@ class PstStore:
     @property
     def capabilities(self) -> Capabilities:
         """Search, copy, put, and remove for good: a PST has no place where removed messages could be kept."""
-        return Capabilities(KIND, frozenset({Disposal.HARD}), can_put=True, compacts=True)
+        return Capabilities(KIND, frozenset({Disposal.HARD}), can_put=True, compacts=True, takes_items=True)
 
     def claims(self, path: Path, head: bytes) -> bool:
         """True for a file that begins with ``!BDN`` and is no unfinished copy of another."""

@@ -1,8 +1,9 @@
 """Mail put into a PST file: the item that is made of it, and the folder that it goes to.
 
-The item is what Outlook shows of the mail; it bears the bytes themselves, so that a copy gives them back as long as
-nobody changes the item. What a file would draw by chance or take from the clock (search key, creation time) is taken
-from the mail, so that the same mail is the same item each time.
+A deposit that is known property for property becomes just that (``pst_whole``). Of any other the item is what Outlook
+shows of the mail; it bears the bytes themselves, so that a copy gives them back as long as nobody changes the item.
+What a file would draw by chance or take from the clock (search key, creation time) is taken from the mail, so that the
+same mail is the same item each time.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from excise.pst_mapi.new_message import new_message
 from excise.stores.pst_record import FLAGGED, READ, UNSENT, PidTagFlagStatus, PidTagLastVerbExecuted
 from excise.stores.pst_tree import PstTree
 from excise.stores.pst_version import version_of_kept_item
+from excise.stores.pst_whole import version_in_any_file, whole_item
 
 PidTagFollowupIcon = PropertyTag(0x1095, 0x0003)
 PidTagLastModificationTime = PropertyTag(0x3008, 0x0040)
@@ -42,6 +44,8 @@ _MAX_DEPTH = 100
 
 def item_of(deposit: Deposit) -> MapiItem:
     """The item that ``deposit`` becomes, with everything that its version is made of."""
+    if deposit.item is not None:
+        return whole_item(deposit.item)
     item = from_mime(deposit.content)
     bag = item.properties
     delivered = deposit.delivered or item.delivered
@@ -67,6 +71,8 @@ def item_of(deposit: Deposit) -> MapiItem:
 
 def version_of(deposit: Deposit) -> str:
     """The version of the item that ``deposit`` becomes."""
+    if deposit.item is not None:
+        return version_in_any_file(deposit.item)
     return version_of_kept_item(item_of(deposit))
 
 

@@ -52,7 +52,7 @@ _CLASSES_THAT_BEGIN = (
     b"report.ipm.schedule.meeting",
 )
 #: Of an attachment what the file decides: its size, where it is shown, and its content, which counts by itself.
-_OF_THE_FILE = frozenset({0x0E20, 0x370B, PidTagAttachDataBinary.id})
+OF_THE_FILE = frozenset({0x0E20, 0x370B, PidTagAttachDataBinary.id})
 _UNKNOWN = MapiAttachment(PropertyBag(), reason="not known to libpff")
 
 
@@ -88,7 +88,7 @@ def version_of_kept_item(item: MapiItem) -> str:
 
 def _anywhere(attachment: MapiAttachment) -> MapiAttachment:
     """What of ``attachment`` is the same in every file; an embedded message counts by what a user sees of it."""
-    bag = PropertyBag(entry for entry in attachment.properties if entry.tag.id not in _OF_THE_FILE)
+    bag = PropertyBag(entry for entry in attachment.properties if entry.tag.id not in OF_THE_FILE)
     if attachment.embedded is not None:
         return MapiAttachment(bag, data=content_digest(attachment.embedded).encode("ascii"))
     return MapiAttachment(bag, data=attachment.data, reason=attachment.reason)
