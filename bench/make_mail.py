@@ -45,7 +45,7 @@ class Generator:
     def _line(self) -> bytes:
         return " ".join(self.random.choices(_WORDS, k=11)).encode()
 
-    def _slice(self, data: bytes, size: int) -> bytes:
+    def slice(self, data: bytes, size: int) -> bytes:
         start = data.index(b"\n", self.random.randrange(max(1, len(data) - size - 100))) + 1
         end = data.find(b"\n", start + size)
         return data[start : end if end > 0 else len(data)]
@@ -80,12 +80,12 @@ class Generator:
             f"Message-ID: <{number}.{rng.getrandbits(40):x}@example.net>".encode(),
             b"MIME-Version: 1.0",
         ]
-        text = self._slice(self.prose, round(rng.lognormvariate(7.6, 0.7)))
+        text = self.slice(self.prose, round(rng.lognormvariate(7.6, 0.7)))
         plain = [b"Content-Type: text/plain; charset=utf-8", b"", text]
         if not (self.attachments and rng.random() < 0.26):
             return sent, b"\n".join([*head, *plain, b""])
         boundary = f"=_{rng.getrandbits(60):x}".encode()
-        data = self._slice(self.blob, min(3_500_000, round(rng.lognormvariate(12.4, 0.9))))
+        data = self.slice(self.blob, min(3_500_000, round(rng.lognormvariate(12.4, 0.9))))
         name = f"file-{number}.{rng.choice(('pdf', 'docx', 'xlsx', 'jpg', 'zip'))}".encode()
         mixed = b'Content-Type: multipart/mixed; boundary="' + boundary + b'"'
         return sent, b"\n".join(
@@ -115,6 +115,18 @@ def make_mbox(path: Path, size: int, seed: int = 1) -> int:
             if file.tell() >= size:
                 return (number + 62) // 100
     raise AssertionError("messages never end")
+
+
+def make_mbox_of_one_line(path: Path, count: int, seed: int = 4) -> int:
+    """Write an mbox of ``count`` messages of 20 kB that all have the same From_ line, as Thunderbird and many exporters
+    write it; the number of messages with the subject NEEDLE."""
+    generator = Generator(seed, attachments=False)
+    with path.open("wb") as file:
+        for number in range(count):
+            content = generator.message(number)[1] + generator.slice(generator.prose, 17_000)
+            quoted = content.replace(b"\nFrom ", b"\n>From ")
+            file.write(b"From - Mon Jan  5 08:00:00 2026\n" + quoted + b"\n\n")
+    return (count + 62) // 100
 
 
 def make_maildir(root: Path, count: int, seed: int = 2) -> int:
