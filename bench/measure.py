@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,13 @@ _SAMPLE = 0.05
 
 @dataclass(frozen=True)
 class Measured:
-    """What a command took: wall seconds, peak of anonymous memory over its whole process tree in bytes, its output."""
+    """What a command took: wall seconds, peak of anonymous memory over its whole process tree in bytes, its output, and
+    seconds of processor time, those of the programs that it started and the kernel's included."""
 
     seconds: float
     anonymous: int
     output: str
+    cpu: float
 
 
 def timed(command: Sequence[str] | str, *, cwd: Path, memory: bool = False) -> Measured:
@@ -29,24 +32,35 @@ def timed(command: Sequence[str] | str, *, cwd: Path, memory: bool = False) -> M
     are shared between processes count in shares (Pss), so that a fork does not count twice.
     """
     with tempfile.TemporaryFile() as output:
-        started = time.perf_counter()
+        started, busy = time.perf_counter(), _busy_children()
         process = subprocess.Popen(command, cwd=cwd, shell=isinstance(command, str), stdout=output, stderr=output)
         peak = 0
         while memory and process.poll() is None:
             peak = max(peak, sum(map(_anonymous, _tree(process.pid))))
             time.sleep(_SAMPLE)
         status = process.wait()
-        seconds = time.perf_counter() - started
+        seconds, busy = time.perf_counter() - started, _busy_children() - busy
         output.seek(0)
         text = output.read().decode("utf-8", "replace")
     if status:
         raise SystemExit(f"{command} ended with {status}:\n{text[-4000:]}")
-    return Measured(seconds, peak, text)
+    return Measured(seconds, peak, text, busy)
 
 
 def best(command: Sequence[str] | str, *, cwd: Path, times: int = 3) -> Measured:
     """The fastest of several runs."""
     return min((timed(command, cwd=cwd) for _ in range(times)), key=lambda run: run.seconds)
+
+
+def _busy_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def clock() -> Callable[[], dict[str, float]]:
+    """A function that says how many seconds of the wall clock and of this process's processor time it is since."""
+    started, busy = time.perf_counter(), time.process_time()
+    return lambda: {"seconds": time.perf_counter() - started, "cpu": time.process_time() - busy}
 
 
 def peak_mb() -> float:

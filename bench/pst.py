@@ -14,14 +14,13 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from measure import best, peak_mb
+from measure import best, clock, peak_mb
 
 WORD = "re"
 SINCE, UNTIL = datetime(2000, 1, 1, tzinfo=UTC), datetime(2002, 1, 1, tzinfo=UTC)
@@ -76,10 +75,9 @@ READERS: dict[str, Callable[[str], tuple[int, int]]] = {"excise": search_excise,
 def child(reader: str, path: str) -> None:
     """Search once and print what it took."""
     __import__({"excise": "excise.pst"}.get(reader, reader))
-    started = time.perf_counter()
+    passed = clock()
     seen, found = READERS[reader](path)
-    seconds = time.perf_counter() - started
-    print(json.dumps({"seconds": seconds, "peak_mb": peak_mb(), "seen": seen, "found": found}))
+    print(json.dumps({**passed(), "peak_mb": peak_mb(), "seen": seen, "found": found}))
 
 
 def measured(reader: str, path: Path, times: int = _TIMES) -> dict[str, Any]:
@@ -89,10 +87,11 @@ def measured(reader: str, path: Path, times: int = _TIMES) -> dict[str, Any]:
     return dict(min(runs, key=lambda run: run["seconds"]))
 
 
-def exported(path: Path) -> float:
-    """The seconds of an export by readpst."""
+def exported(path: Path) -> dict[str, Any]:
+    """What an export by readpst takes."""
     with tempfile.TemporaryDirectory() as place:
-        return best(["readpst", "-q", "-o", place, str(path)], cwd=Path.cwd()).seconds
+        run = best(["readpst", "-q", "-o", place, str(path)], cwd=Path.cwd())
+    return {"seconds": run.seconds, "cpu": run.cpu}
 
 
 def main() -> None:
@@ -106,11 +105,11 @@ def main() -> None:
     if len({(row["seen"], row["found"]) for row in rows.values()}) > 1:
         raise SystemExit(f"{path}: the readers do not find the same: {rows}")
     if shutil.which("readpst"):
-        rows["readpst"] = {"seconds": exported(path)}
+        rows["readpst"] = exported(path)
     print(f"{path.name}, {path.stat().st_size / 1e6:,.1f} MB, {rows['excise']['seen']:,} messages")
     for name, row in rows.items():
-        ratio = row["seconds"] / rows["excise"]["seconds"]
-        print(f"{name:10} {row['seconds']:9.4f} s {row.get('peak_mb', '-'):>8} MB {ratio:8.2f}x")
+        wall, cpu = (row[key] / rows["excise"][key] for key in ("seconds", "cpu"))
+        print(f"{name:10} {row['seconds']:9.4f} s {row.get('peak_mb', '-'):>8} MB {wall:8.2f}x  {cpu:8.2f}x of cpu")
     print(json.dumps({"file": path.name, "rows": rows}))
 
 

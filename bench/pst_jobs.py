@@ -10,23 +10,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from make_pst import Mails
-from measure import peak_mb
+from measure import clock, peak_mb
 
 import excise.pst
 
 Result = dict[str, Any]
-
-
-def _clock() -> Callable[[], float]:
-    started = time.perf_counter()
-    return lambda: time.perf_counter() - started
 
 
 def export_excise(source: str, target: str) -> Result:
@@ -35,7 +30,7 @@ def export_excise(source: str, target: str) -> Result:
     from excise.stores.pst_file import PstFile
     from excise.stores.pst_item import PstItem
 
-    passed, count = _clock(), 0
+    passed, count = clock(), 0
     file = PstFile(Path(source))
     for at, folder in enumerate(file.reader.folders()):
         place = Path(target, str(at))
@@ -47,7 +42,7 @@ def export_excise(source: str, target: str) -> Result:
             (place / f"{nid}.eml").write_bytes(to_mime(item).data)
             count += 1
     file.close()
-    return {"seconds": passed(), "count": count}
+    return {**passed(), "count": count}
 
 
 def export_pypff(source: str, target: str) -> Result:
@@ -60,7 +55,7 @@ def export_pypff(source: str, target: str) -> Result:
         for number in range(folder.number_of_sub_folders):
             yield from walk(folder.get_sub_folder(number))
 
-    passed, count = _clock(), 0
+    passed, count = clock(), 0
     file = pypff.file()
     file.open(source)
     for message in walk(file.get_root_folder()):
@@ -71,25 +66,24 @@ def export_pypff(source: str, target: str) -> Result:
             Path(target, f"{message.identifier}-{number}").write_bytes(one.read_buffer(one.size))
         count += 1
     file.close()
-    return {"seconds": passed(), "count": count}
+    return {**passed(), "count": count}
 
 
 def write(target: str, count: str, attached: str) -> Result:
     """``count`` small messages, each with an attachment of ``attached`` bytes (0: none), to a new file, synced."""
     size = int(attached)
     mails = Mails(int(count), size=800)
-    numbers, spent, busy = iter(range(int(count))), 0.0, 0.0
-    passed = _clock()
+    numbers, spent = iter(range(int(count))), Counter[str]()
     with excise.pst.create(target) as new:
         inbox = new.folder(("Inbox",))
         while batch := [mails.message(number, size) for number in islice(numbers, 64)]:
-            began, cpu = passed(), time.process_time()
+            passed = clock()
             for message in batch:
                 inbox.add(message)
-            spent, busy = spent + passed() - began, busy + time.process_time() - cpu
-        began, cpu = passed(), time.process_time()
-    spent, busy = spent + passed() - began, busy + time.process_time() - cpu
-    return {"seconds": spent, "cpu": busy, "count": int(count), "bytes": Path(target).stat().st_size}
+            spent.update(passed())
+        passed = clock()
+    spent.update(passed())
+    return {**spent, "count": int(count), "bytes": Path(target).stat().st_size}
 
 
 def purge(path: str, share: str) -> Result:
@@ -97,9 +91,9 @@ def purge(path: str, share: str) -> Result:
     with excise.pst.open(path) as pst:
         nids = sorted(nid for folder in pst.folders() for nid in folder.message_nids)[:: int(share)]
     os.sync()
-    passed = _clock()
+    passed = clock()
     excise.pst.purge(path, nids)
-    return {"seconds": passed(), "count": len(nids)}
+    return {**passed(), "count": len(nids)}
 
 
 JOBS: dict[str, Callable[..., Result]] = {
