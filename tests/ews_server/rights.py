@@ -1,0 +1,64 @@
+"""Who may do what: owners, full access, permission levels of folders, impersonation."""
+
+from __future__ import annotations
+
+from .model import Folder, User
+from .soap import Element, SoapFault, flag, t
+from .world import World
+
+ALL = frozenset({"visible", "read", "create", "modify", "delete", "hierarchy"})
+LEVELS = {
+    "None": frozenset[str](),
+    "FolderVisible": frozenset({"visible"}),
+    "Contributor": frozenset({"visible", "create"}),
+    "Reviewer": frozenset({"visible", "read"}),
+    "Author": frozenset({"visible", "read", "create"}),
+    "Editor": frozenset({"visible", "read", "create", "modify", "delete"}),
+    "PublishingEditor": frozenset({"visible", "read", "create", "modify", "delete", "hierarchy"}),
+    "Owner": ALL,
+}
+# Administrative accounts see these names but never what lies in them.
+SYSTEM_ONLY = "Audits"
+
+
+def rights(world: World, actor: str, folder: Folder) -> frozenset[str]:
+    """What the actor (an address) may do in a folder."""
+    mailbox = world.mailboxes[folder.mailbox]
+    if actor == mailbox.address or actor in mailbox.full_access:
+        return ALL
+    level = folder.permissions.get(actor) or folder.permissions.get("default")
+    if level is None:
+        level = "Reviewer" if mailbox.kind == "public" else "None"
+    return LEVELS[level]
+
+
+def is_system(world: World, folder: Folder) -> bool:
+    """Whether only the system itself may look into this folder."""
+    above = world.folders.get(folder.parent)
+    return folder.name == SYSTEM_ONLY and above is not None and above.distinguished.endswith("recoverableitemsroot")
+
+
+def effective_rights(held: frozenset[str]) -> Element:
+    """The EffectiveRights element."""
+    return t(
+        "EffectiveRights",
+        None,
+        t("CreateAssociated", flag("create" in held)),
+        t("CreateContents", flag("create" in held)),
+        t("CreateHierarchy", flag("hierarchy" in held)),
+        t("Delete", flag("delete" in held)),
+        t("Modify", flag("modify" in held)),
+        t("Read", flag("read" in held)),
+    )
+
+
+def actor_of(world: World, user: User, impersonated: str, unknown: str) -> str:
+    """The address in whose name a request acts; SoapFault where the user may not act so."""
+    if not impersonated:
+        return user.address
+    mailbox = world.find_mailbox(impersonated)
+    if mailbox is None or mailbox.kind != "mailbox":
+        raise SoapFault(unknown, "The SMTP address has no mailbox associated with it.")
+    if "*" not in user.impersonates and mailbox.address not in user.impersonates:
+        raise SoapFault("ErrorImpersonateUserDenied", "The account does not have permission to impersonate the user.")
+    return mailbox.address

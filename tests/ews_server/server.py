@@ -1,0 +1,319 @@
+"""The HTTP side: a server on the loopback interface that speaks EWS over a `World`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import ssl
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from socket import SHUT_RDWR
+from typing import Any
+
+from lxml import etree
+
+from . import answers
+from .call import Call
+from .faults import Fault, FaultScript
+from .model import User
+from .operations import OPERATIONS
+from .quirks import Quirks
+from .rights import actor_of
+from .schema import Schemas
+from .soap import Element, Envelope, EwsError, SoapFault, envelope, fault_element, parse_envelope, server_version
+from .world import World
+
+PATH = "/EWS/Exchange.asmx"
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that came: for tests to assert on. `complaints` is what breaks Microsoft's schemas in it."""
+
+    operation: str
+    user: str
+    actor: str
+    anchor: str
+    size: int
+    complaints: tuple[str, ...] = ()
+
+
+@dataclass
+class Log:
+    """What a server has seen and said."""
+
+    requests: list[Request] = field(default_factory=list)
+    count: Counter[str] = field(default_factory=Counter)
+    refused: int = 0
+    answers: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def complaints(self) -> list[str]:
+        """All that broke the schemas, in requests and in answers."""
+        with self.lock:
+            found = [f"{request.operation}: {text}" for request in self.requests for text in request.complaints]
+            return found + self.answers
+
+    def clear(self) -> None:
+        """Forget what was seen, so that a test counts from here."""
+        with self.lock:
+            self.requests.clear()
+            self.count.clear()
+            self.answers.clear()
+            self.refused = 0
+
+
+class Server:
+    """An EWS server over a world; `with Server(world) as server` starts and stops it.
+
+    `schemas` is the directory of Microsoft's XSDs: each request and each answer is then validated and complaints stand
+    in `log.complaints`. `latency` (seconds) passes before each answer. With `certificate` (PEM file) and `key` it
+    speaks TLS.
+    `commit` is called after each request that changed the world, before it is answered.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        quirks: Quirks | None = None,
+        schemas: Path | None = None,
+        latency: float = 0.0,
+        port: int = 0,
+        certificate: Path | None = None,
+        key: Path | None = None,
+        commit: Callable[[], None] | None = None,
+    ) -> None:
+        self.world = world
+        self.quirks = quirks or Quirks()
+        self.schemas = Schemas(schemas) if schemas else None
+        self.latency = latency
+        self.log = Log()
+        self.commit = commit or world.changed.clear
+        self.faults = FaultScript(self.commit)
+        self._http = _Http(("127.0.0.1", port), _Handler)
+        self._http.ews = self
+        self._scheme = "http"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate, key)
+            self._http.socket = context.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
+            self._scheme = "https"
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._http.server_address[1])
+
+    @property
+    def url(self) -> str:
+        """The EWS endpoint."""
+        return f"{self._scheme}://127.0.0.1:{self.port}{PATH}"
+
+    def start(self) -> Server:
+        """Serve in a thread."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Stop serving and close all."""
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    def __enter__(self) -> Server:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    # A request
+
+    def answer(self, user: User, data: bytes, anchor: str) -> tuple[int, Element | None, Element, list[Fault]]:
+        """Act on a request: the HTTP status, the header, the body and the faults that befall the answer."""
+        call = None
+        try:
+            request = parse_envelope(data)
+            actor = self._actor(user, request)
+            self._note(request, user, actor, anchor, len(data))
+            call = Call(self.world, request, user, actor, self.quirks, self.faults)
+            for fault in self.faults.before(request.operation, actor):
+                self._strike(fault)
+            return 200, *self._acted(call), self.faults.after(request.operation, actor)
+        except EwsError as error:
+            return self.quirks.fault_status, None, fault_element(error, self.quirks.fault_detail), []
+
+    def _actor(self, user: User, request: Envelope) -> str:
+        try:
+            return actor_of(self.world, user, request.impersonated, self.quirks.unknown_mailbox)
+        except EwsError:
+            self._note(request, user, "", "", 0)
+            raise
+
+    def _acted(self, call: Call) -> tuple[Element, Element]:
+        operation = OPERATIONS.get(call.operation)
+        if operation is None or (call.operation in ("ExportItems", "UploadItems") and not self.quirks.export_items):
+            raise SoapFault("ErrorInvalidRequest", f"Unknown request '{call.operation}'.")
+        with self.world.lock:
+            body = operation(call)
+            if self.world.changed:
+                self.commit()
+        return server_version(self.quirks.version, self.quirks.schema_version), body
+
+    def _strike(self, fault: Fault) -> None:
+        if fault.kind == "slow":
+            time.sleep(fault.seconds)
+        elif fault.kind == "die_before":
+            self.faults.die()
+        elif fault.kind == "error":
+            raise SoapFault(fault.code, fault.error().text, fault.values)
+        else:
+            raise Dropped(fault)
+
+    def _note(self, request: Envelope, user: User, actor: str, anchor: str, size: int) -> None:
+        complaints = tuple(self.schemas.complaints(request.tree)) if self.schemas else ()
+        with self.log.lock:
+            self.log.requests.append(Request(request.operation, user.login, actor, anchor, size, complaints))
+            self.log.count[request.operation] += 1
+
+
+class Dropped(Exception):
+    """A request that is not answered as EWS would: the connection ends, or HTTP itself says no."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.kind)
+        self.fault = fault
+
+
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 256
+    ews: Server
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        del request, client_address
+        error = sys.exc_info()[1]
+        if not isinstance(error, ConnectionError | ssl.SSLError | TimeoutError):
+            self.ews.log.errors.append(f"{type(error).__name__}: {error}")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Http
+    # Small answers wait for nothing.
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: `Log` remembers."""
+
+    def do_GET(self) -> None:
+        """Clients look whether there is an endpoint: 401 first, then a page."""
+        if self._user() is None:
+            self._unauthorized()
+        else:
+            self._send(200, b"<html><body>Exchange Web Services</body></html>", "text/html; charset=utf-8")
+
+    def do_HEAD(self) -> None:
+        """As GET, without the page."""
+        self.do_GET()
+
+    def do_POST(self) -> None:
+        """A SOAP request."""
+        ews = self.server.ews
+        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.path.split("?")[0].lower() != PATH.lower():
+            self._send(404, b"Not Found", "text/plain")
+            return
+        user = self._user()
+        if user is None:
+            self._unauthorized()
+            return
+        try:
+            answered = ews.answer(user, data, self.headers.get("X-AnchorMailbox", ""))
+            self._answer(*answered)
+        except Dropped as dropped:
+            self._drop(dropped.fault)
+
+    def _answer(self, status: int, header: Element | None, body: Element, faults: list[Fault]) -> None:
+        ews = self.server.ews
+        self._check(header, body)
+        body = answers.spoil(body, faults)
+        data = envelope([] if header is None else [header], body, ews.quirks.prefix)
+        kinds = {fault.kind: fault for fault in faults}
+        if "undeclared" in kinds or (header is None and not ews.quirks.fault_detail):
+            data = data.split(b"?>", 1)[1].lstrip()
+        if "cut_quietly" in kinds:
+            data = answers.cut(data, kinds["cut_quietly"])
+        if "die_after" in kinds:
+            ews.faults.die()
+        if "drop_after" in kinds:
+            self._hang_up()
+            return
+        if ews.latency:
+            time.sleep(ews.latency)
+        self._send(status, data, ews.quirks.content_type, cut=kinds.get("cut"))
+
+    def _check(self, header: Element | None, body: Element) -> None:
+        ews = self.server.ews
+        if ews.schemas is None or header is None:
+            return
+        tree = etree.fromstring(envelope([header], body))
+        found = ews.schemas.complaints(tree)
+        if found:
+            with ews.log.lock:
+                ews.log.answers += [f"answer of {etree.QName(body).localname}: {text}" for text in found]
+
+    def _drop(self, fault: Fault) -> None:
+        if fault.kind == "unauthorized":
+            self._unauthorized()
+        elif fault.kind == "http":
+            self._send(fault.status, (fault.text or "Service Unavailable").encode(), "text/plain")
+        else:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        self.wfile.flush()
+        self.connection.shutdown(SHUT_RDWR)
+
+    def _send(self, status: int, data: bytes, content_type: str, cut: Fault | None = None) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        self.wfile.write(data if cut is None else answers.cut(data, cut))
+        self.wfile.flush()
+        if cut is not None:
+            self._hang_up()
+
+    def _unauthorized(self) -> None:
+        with self.server.ews.log.lock:
+            self.server.ews.log.refused += 1
+        self.send_response(401)
+        self.send_header("WWW-Authenticate", 'Basic realm="127.0.0.1"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _user(self) -> User | None:
+        """The account whose name and password came with the request."""
+        scheme, _, rest = self.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "basic":
+            return None
+        try:
+            login, _, password = base64.b64decode(rest).decode("utf-8").partition(":")
+        except (binascii.Error, UnicodeDecodeError):
+            return None
+        user = self.server.ews.world.users.get(login.lower())
+        return user if user and user.password == password else None
