@@ -133,11 +133,11 @@ class Call:
         self.allowed(self.world.folders[item.folder], "read")
         return item, wanted.part
 
-    def check_change_key(self, element: Element, item: Item) -> None:
+    def check_change_key(self, element: Element, item: Item, code: str) -> None:
         """Refuse a ChangeKey that is not the item's, where this server checks them."""
         given = element.get("ChangeKey")
         if given and self.quirks.check_change_keys and given != ids.change_key("item", item.version):
-            raise EwsError("ErrorStaleObject", "The update operation failed: the change key is not current.")
+            raise EwsError(code, "The operation failed because the change key is not current.")
 
     def _decoded(self, text: str, kind: str) -> ids.Id:
         try:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email import message_from_bytes
 from email.header import Header, decode_header
 from email.message import Message
-from email.policy import compat32
+from email.policy import SMTP, compat32
 from email.utils import format_datetime, getaddresses, parsedate_to_datetime
 from functools import lru_cache
 
@@ -120,6 +120,40 @@ def made_anew(mime: bytes, subject: str | None = None) -> bytes:
     return parsed.as_bytes(policy=compat32.clone(linesep="\r\n", max_line_length=0))
 
 
+def with_attachment(mime: bytes, name: str, content_type: str, content: bytes) -> bytes:
+    """The message with one more file, or with one more message where the content type says so."""
+    parsed = message_from_bytes(mime, policy=SMTP)
+    kind, _, subtype = (content_type or "application/octet-stream").partition("/")
+    if content_type == "message/rfc822":
+        parsed.add_attachment(message_from_bytes(content, policy=SMTP))
+    elif kind in ("text", "multipart", "message") or not subtype:
+        parsed.add_attachment(content, maintype="application", subtype="octet-stream", filename=name)
+    else:
+        parsed.add_attachment(content, maintype=kind, subtype=subtype, filename=name)
+    return parsed.as_bytes()
+
+
+def without_attachment(mime: bytes, place: int) -> bytes:
+    """The message without the attachment at this place of `View.attachments`."""
+    parsed = message_from_bytes(mime, policy=compat32)
+    doomed = [leaf for leaf in _leaves(parsed) if leaf not in _bodies(parsed)][place]
+    for part in parsed.walk():
+        payload = part.get_payload()
+        if isinstance(payload, list) and doomed in payload:
+            payload.remove(doomed)
+    return parsed.as_bytes(policy=compat32.clone(linesep="\r\n"))
+
+
+def _bodies(parsed: Message) -> list[Message]:
+    """The parts that are bodies and no attachments."""
+    found: dict[str, Message] = {}
+    for part in _leaves(parsed):
+        named = part.get_filename() is not None or part.get_content_disposition() == "attachment"
+        if part.get_content_type() in ("text/plain", "text/html") and not named:
+            found.setdefault(part.get_content_type(), part)
+    return list(found.values())
+
+
 def _rewritten(seen: View, subject: str) -> list[tuple[str, str]]:
     found = [
         ("From", _listed(seen.from_)),
@@ -142,18 +176,10 @@ def _rewritten(seen: View, subject: str) -> list[tuple[str, str]]:
 
 
 def _contents(parsed: Message) -> tuple[str, str, tuple[Attachment, ...]]:
-    text = html = ""
-    attachments: list[Attachment] = []
-    for part in _leaves(parsed):
-        kind = part.get_content_type()
-        named = part.get_filename() is not None or part.get_content_disposition() == "attachment"
-        if kind == "text/plain" and not text and not named:
-            text = _text(part)
-        elif kind == "text/html" and not html and not named:
-            html = _text(part)
-        elif kind not in ("text/plain", "text/html") or named:
-            attachments.append(_attachment(part))
-    return text, html, tuple(attachments)
+    bodies = _bodies(parsed)
+    texts = {part.get_content_type(): _text(part) for part in bodies}
+    attachments = tuple(_attachment(part) for part in _leaves(parsed) if part not in bodies)
+    return texts.get("text/plain", ""), texts.get("text/html", ""), attachments
 
 
 def _leaves(part: Message) -> list[Message]:

@@ -72,8 +72,9 @@ class Folder:
 class Mailbox:
     """A mailbox, or the public folders' (whose `kind` is public).
 
-    `full_access` are users' addresses. `hold` is "" or litigation; `quota_on_delete` is how many items fit into
-    Recoverable Items before removing more is refused (0: any number).
+    `full_access` are users' addresses. `hold` is "", litigation or inplace; with a hold or with single item recovery
+    nothing leaves Recoverable Items. `quota_on_delete` is how many items fit in there before removing more is refused
+    (0: any number).
     """
 
     address: str
@@ -85,6 +86,7 @@ class Mailbox:
     archive_guid: str = ""
     full_access: list[str] = field(default_factory=list)
     hold: str = ""
+    single_item_recovery: bool = False
     quota_on_delete: int = 0
     hidden: bool = False
     distinguished: dict[str, int] = field(default_factory=dict)

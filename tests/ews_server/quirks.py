@@ -31,7 +31,6 @@ class Quirks:
     page_limit: int = 1000
     restricted_page_limit: int = 250
     export_items: bool = True
-    new_ids_on_move: bool = True
     unknown_mailbox: str = "ErrorNonExistentMailbox"
     malformed_id: str = "ErrorInvalidIdMalformed"
     received_always: bool = False
@@ -56,7 +55,6 @@ def gromox() -> Quirks:
         page_limit=0,
         restricted_page_limit=0,
         export_items=False,
-        new_ids_on_move=False,
         unknown_mailbox="ErrorCannotFindUser",
         malformed_id="ErrorInvalidId",
         received_always=True,

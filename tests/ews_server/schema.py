@@ -7,6 +7,7 @@ They are joined here: all types into one document, all messages into another.
 from __future__ import annotations
 
 import threading
+from functools import lru_cache
 from pathlib import Path
 
 from lxml import etree
@@ -41,6 +42,12 @@ class Schemas:
             if self._schema.validate(element):
                 return []
             return [f"line {entry.line}: {entry.message}" for entry in self._schema.error_log]
+
+
+@lru_cache(maxsize=4)
+def load(directory: Path) -> Schemas:
+    """The schemas of a directory, read once."""
+    return Schemas(directory)
 
 
 def _joined(directory: Path) -> etree._ElementTree:

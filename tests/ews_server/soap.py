@@ -104,11 +104,8 @@ def _element(
     return made
 
 
-_ILLEGAL: dict[int, str | None] = {code: None for code in range(32) if code not in (9, 10, 13)} | {
-    0xFFFE: None,
-    0xFFFF: None,
-}
-_ILLEGAL.update({code: "\N{REPLACEMENT CHARACTER}" for code in range(0xD800, 0xE000)})  # noqa: C420
+_ILLEGAL: dict[int, str] = dict.fromkeys([*(code for code in range(32) if code not in (9, 10, 13)), 0xFFFE, 0xFFFF], "")
+_ILLEGAL |= dict.fromkeys(range(0xD800, 0xE000), "\N{REPLACEMENT CHARACTER}")
 
 
 def legal_text(text: str) -> str:

@@ -267,6 +267,15 @@ class World:
             above.children.remove(folder.number)
             self.touch_folder(above)
 
+    def snapshot(self, item: Item) -> Item:
+        """The item as it is now, untouched by what comes."""
+        return Item(**{name: deepcopy(value) for name, value in vars(item).items()})
+
+    def send(self, operation: str, mailbox: str, subject: str, what: str) -> None:
+        """Remember something that would have been sent."""
+        self.sent.append(Sent(operation, mailbox, subject, what))
+        self.note("sent", len(self.sent) - 1)
+
     def touch(self, item: Item) -> None:
         """Give a changed item another version, and with it another ChangeKey."""
         item.version = self.next("version")

@@ -6,14 +6,18 @@ from collections.abc import Callable
 
 from ..call import Call
 from ..soap import Element
-from . import attachments, find, folders, items, lookup
+from . import attachments, directory, find, folders, items, lookup, removal, sync, transfer
 
 Operation = Callable[[Call], Element]
 
 OPERATIONS: dict[str, Operation] = {
     **attachments.OPERATIONS,
+    **directory.OPERATIONS,
     **find.OPERATIONS,
     **folders.OPERATIONS,
     **items.OPERATIONS,
     **lookup.OPERATIONS,
+    **removal.OPERATIONS,
+    **sync.OPERATIONS,
+    **transfer.OPERATIONS,
 }

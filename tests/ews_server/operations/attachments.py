@@ -1,4 +1,4 @@
-"""GetAttachment."""
+"""GetAttachment, CreateAttachment, DeleteAttachment."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..call import Call
-from ..mime import view
-from ..shapes import kind_of, parse_shape
+from ..content import local, new_item
+from ..mime import view, with_attachment, without_attachment
+from ..model import Item
+from ..shapes import item_id, parse_shape
 from ..soap import Element, EwsError, T, m, t
+from .dumpster import keep_version
 
 
 def get_attachment(call: Call) -> Element:
@@ -23,16 +26,7 @@ def get_attachment(call: Call) -> Element:
         rendering = call.rendering(call.world.folders[item.folder])
         made = rendering.attachment(item, part)
         if attachments[part].message:
-            inner = replace(item, mime=attachments[part].message, item_class="IPM.Note", values={}, extended={})
-            shape = parse_shape(call.find("m:AttachmentShape"))
-            shape = replace(shape, base="AllProperties", fields=shape.fields | {"item:Body"})
-            shown = rendering.item(inner, shape)
-            for name in ("ItemId", "ParentFolderId"):
-                found = shown.find(f"{{{T}}}{name}")
-                if found is not None:
-                    shown.remove(found)
-            shown.tag = f"{{{T}}}{kind_of(inner)}"
-            made.append(shown)
+            made.append(_inner(call, item, attachments[part].message))
         else:
             made.append(t("Content", base64.b64encode(attachments[part].content).decode("ascii")))
         yield m("Attachments", None, made)
@@ -40,4 +34,71 @@ def get_attachment(call: Call) -> Element:
     return call.response(call.each(call.all("m:AttachmentIds/*"), answer, lambda: [m("Attachments")]))
 
 
-OPERATIONS = {"GetAttachment": get_attachment}
+def _inner(call: Call, item: Item, mime: bytes) -> Element:
+    """An attached message, which has no id of its own."""
+    inner = replace(item, mime=mime, item_class="IPM.Note", values={}, extended={})
+    shape = parse_shape(call.find("m:AttachmentShape"))
+    shape = replace(shape, base="AllProperties", fields=shape.fields | {"item:Body"})
+    shown = call.rendering(call.world.folders[item.folder]).item(inner, shape)
+    for name in ("ItemId", "ParentFolderId"):
+        found = shown.find(f"{{{T}}}{name}")
+        if found is not None:
+            shown.remove(found)
+    return shown
+
+
+def create_attachment(call: Call) -> Element:
+    """Attach files or messages to an item."""
+    parent = call.find("m:ParentItemId")
+
+    def answer(element: Element) -> Iterable[Element]:
+        item = call.item(parent, "modify")
+        before = call.world.snapshot(item)
+        name, kind, data = _given(call, element)
+        item.mime = with_attachment(item.mime, name, kind, data)
+        keep_version(call.world, before)
+        call.world.touch(item)
+        made = call.rendering().attachment(item, len(view(item.mime).attachments) - 1)
+        identity = made.find(f"{{{T}}}AttachmentId")
+        found = item_id(call.world, item)
+        identity.set("RootItemId", found.get("Id"))
+        identity.set("RootItemChangeKey", found.get("ChangeKey"))
+        yield m("Attachments", None, t(local(made), None, identity))
+
+    return call.response(call.each(call.all("m:Attachments/*"), answer, lambda: [m("Attachments")]))
+
+
+def _given(call: Call, element: Element) -> tuple[str, str, bytes]:
+    name = element.findtext(f"{{{T}}}Name") or "attachment"
+    if local(element) == "FileAttachment":
+        kind = element.findtext(f"{{{T}}}ContentType") or "application/octet-stream"
+        return name, kind, base64.b64decode(element.findtext(f"{{{T}}}Content") or "")
+    inner = next((child for child in element if local(child) == "Message"), None)
+    if inner is None:
+        raise EwsError("ErrorInvalidItemForOperationCreateItemAttachment", "Only messages can be attached here.")
+    mime = new_item(inner, call.world.clock())["mime"]
+    return name, "message/rfc822", mime if isinstance(mime, bytes) else b""
+
+
+def delete_attachment(call: Call) -> Element:
+    """Remove attachments from their items."""
+
+    def answer(element: Element) -> Iterable[Element]:
+        item, part = call.attachment(element.get("Id", ""))
+        call.allowed(call.world.folders[item.folder], "modify")
+        if part >= len(view(item.mime).attachments):
+            raise EwsError("ErrorAttachmentNotFound", "The specified attachment could not be found.")
+        keep_version(call.world, call.world.snapshot(item))
+        item.mime = without_attachment(item.mime, part)
+        call.world.touch(item)
+        found = item_id(call.world, item)
+        yield m("RootItemId", RootItemId=found.get("Id"), RootItemChangeKey=found.get("ChangeKey"))
+
+    return call.response(call.each(call.all("m:AttachmentIds/*"), answer))
+
+
+OPERATIONS = {
+    "GetAttachment": get_attachment,
+    "CreateAttachment": create_attachment,
+    "DeleteAttachment": delete_attachment,
+}

@@ -9,6 +9,7 @@ from ..call import Call
 from ..item_fields import FOLDER_KINDS
 from ..shapes import extended_key, folder_id, parse_shape
 from ..soap import Element, EwsError, T, m, t
+from .dumpster import remove
 
 
 def _folders(*found: Element) -> Element:
@@ -58,7 +59,7 @@ def update_folder(call: Call) -> Element:
 
     def answer(element: Element) -> Iterable[Element]:
         folder = call.folder(element[0], "modify")
-        for change in element.find(f"{{{T}}}Updates") or ():
+        for change in element.iterfind(f"{{{T}}}Updates/*"):
             _change(call, folder.number, change)
         call.world.touch_folder(folder)
         yield _folders(t("Folder", None, folder_id(call.world, folder)))
@@ -105,6 +106,9 @@ def delete_folder(call: Call) -> Element:
             key = "archivedeleteditems" if folder.part == "archive" else "deleteditems"
             _move(call, folder.number, mailbox.distinguished[key])
         else:
+            for below in [folder, *call.world.below(folder)]:
+                for number in list(below.items):
+                    remove(call.world, call.world.items[number], how)
             call.world.drop_folder(folder)
         return ()
 
