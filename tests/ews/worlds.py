@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from ews_server import Mailbox, Quirks, Server, World
+from ews_server import Mailbox, Quirks, Server, ServerProcess, World
 from ews_server.soap import SOAP, M, T
 
 _SAMPLES = os.environ.get("EXCISE_SAMPLES")
@@ -62,7 +62,7 @@ def small_world(messages: int = 5) -> tuple[World, Mailbox]:
 class Client:
     """Requests as text, answers as elements."""
 
-    server: Server
+    server: Server | ServerProcess
     user: str = "anna@example.test"
     password: str = PASSWORD
     impersonated: str = ""

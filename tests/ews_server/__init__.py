@@ -8,14 +8,17 @@
         …  # talk to server.url
         assert server.log.count["FindItem"] == 1 and not server.log.complaints and not world.sent
 
+A server of its own process, which can be killed and started again: `process.ServerProcess`.
 Faults: `server.faults.add(…)`, see `faults`. Ways of other servers: `Server(world, quirks=gromox())`, see `quirks`.
 """
 
 from .faults import Fault, FaultScript, busy, part, part_busy, quota_exceeded
 from .model import DistributionList, Folder, Item, Mailbox, Sent, User
+from .process import ServerProcess
 from .quirks import Quirks, gromox
 from .schema import Schemas
 from .server import Log, Request, Server
+from .state import State
 from .world import World
 
 __all__ = [
@@ -31,6 +34,8 @@ __all__ = [
     "Schemas",
     "Sent",
     "Server",
+    "ServerProcess",
+    "State",
     "User",
     "World",
     "busy",

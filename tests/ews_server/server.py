@@ -21,6 +21,7 @@ from lxml import etree
 
 from . import answers
 from .call import Call
+from .control import PREFIX, control
 from .faults import Fault, FaultScript
 from .model import User
 from .operations import OPERATIONS
@@ -78,7 +79,8 @@ class Server:
     `schemas` is the directory of Microsoft's XSDs: each request and each answer is then validated and complaints stand
     in `log.complaints`. `latency` (seconds) passes before each answer. With `certificate` (PEM file) and `key` it
     speaks TLS.
-    `commit` is called after each request that changed the world, before it is answered.
+    `commit` is called after each request that changed the world, before it is answered. A `controlled` server also
+    takes faults and tells of itself over HTTP, see `control`.
     """
 
     def __init__(
@@ -92,12 +94,14 @@ class Server:
         certificate: Path | None = None,
         key: Path | None = None,
         commit: Callable[[], None] | None = None,
+        controlled: bool = False,
     ) -> None:
         self.world = world
         self.quirks = quirks or Quirks()
         self.schemas = load(schemas) if schemas else None
         self.latency = latency
         self.log = Log()
+        self.controlled = controlled
         self.commit = commit or world.changed.clear
         self.faults = FaultScript(self.commit)
         self._http = _Http(("127.0.0.1", port), _Handler)
@@ -237,6 +241,9 @@ class _Handler(BaseHTTPRequestHandler):
         """A SOAP request."""
         ews = self.server.ews
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if ews.controlled and self.path.startswith(PREFIX):
+            self._send(*control(ews, self.path, data), "application/json")
+            return
         if self.path.split("?")[0].lower() != PATH.lower():
             self._send(404, b"Not Found", "text/plain")
             return

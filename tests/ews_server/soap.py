@@ -128,7 +128,7 @@ def time(value: datetime, fraction: int = 0) -> str:
 
 def envelope(header: list[Element], body: Element, prefix: str = "s") -> bytes:
     """The bytes of an answer."""
-    root = etree.Element(f"{{{SOAP}}}Envelope", nsmap={prefix: SOAP})
+    root = etree.Element(f"{{{SOAP}}}Envelope", nsmap={prefix: SOAP, "t": T, "m": M})
     head = etree.SubElement(root, f"{{{SOAP}}}Header")
     head.extend(header)
     etree.SubElement(root, f"{{{SOAP}}}Body").append(body)
