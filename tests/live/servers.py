@@ -160,7 +160,7 @@ def as_nobody(command: Sequence[str | Path], base: Path, data: bytes = b"") -> b
     return done.stdout
 
 
-def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+def await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
@@ -169,7 +169,7 @@ def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     pytest.fail(f"the server does not listen on port {port}: {log.read_text() if log.exists() else 'no log'}")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:
         process.wait(20)
@@ -196,10 +196,10 @@ class Postfix:
         command = [str(DAEMONS / "master"), "-c", str(self.conf), "-d", "-e", str(LIFETIME)]
         with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
             try:
-                _await_port(self.port, process, self.log)
+                await_port(self.port, process, self.log)
                 yield self
             finally:
-                _end(process)
+                end(process)
 
     def session(self) -> smtplib.SMTP:
         """An SMTP session with it."""
@@ -240,10 +240,10 @@ class Dovecot:
         command = [str(find_program("dovecot")), "-F", "-c", str(self.conf)]
         with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
             try:
-                _await_port(self.port, process, self.log)
+                await_port(self.port, process, self.log)
                 yield self
             finally:
-                _end(process)
+                end(process)
 
     def doveadm(self, *args: str) -> str:
         """What ``doveadm`` prints."""

@@ -31,6 +31,8 @@ HEAVY = {
     "email.message",
     "multiprocessing",
     "concurrent.futures",
+    "ldap3",
+    "keyring",
 }
 
 
