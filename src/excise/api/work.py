@@ -126,7 +126,8 @@ def new_case(
     with case.locked():
         work = Work(case, setting or Setting())
         try:
-            work.audit.append({"type": "case-created", "case": case.id, "case_sha256": case.sha256})
+            made = {"case": case.id, "case_sha256": case.sha256, "files": case.add_verifier()}
+            work.audit.append({"type": "case-created", **made})
             work.save_head()
             yield work
         finally:

@@ -27,6 +27,8 @@ from excise.core.files import make_directories, make_directory, os_error, read_r
 from excise.core.marker import CASE_FILE, MARKER
 
 FORMAT_VERSION = 1
+#: The program that checks a case without Excise; a copy goes into every case.
+VERIFIER = "verify_case.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,15 @@ class Case:
         except OSError as error:
             raise os_error(error, root, "making the case directory") from error
         return cls(root)
+
+    def add_verifier(self) -> dict[str, str]:
+        """Put the program that checks a case without Excise into it; its SHA-256 by its name, for the audit log."""
+        data = read_regular(Path(__file__).with_name(VERIFIER))
+        try:
+            write_durably(self.root / VERIFIER, data)
+        except OSError as error:
+            raise os_error(error, self.root / VERIFIER, "making the case") from error
+        return {VERIFIER: sha256_hex(data)}
 
     @property
     def audit_path(self) -> Path:

@@ -12,7 +12,9 @@ journal's events follow the table of states; an item that was removed had been p
 the journal calls preserved is in it.
 6. Each sealed bag has the tag manifest that the audit log recorded, BagIt's validator accepts it, and its records agree
    with the living ones.
-7. Nothing else is in the case.
+7. Each file that the audit log has a hash of is that file, and what the log tells is in an order in which it can have
+   happened.
+8. Nothing else is in the case.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from typing import Any
 
 from excise.case.bag import TAG_MANIFEST, is_sealed, tag_manifest_sha256, validate
 from excise.case.chain import GENESIS, ChainReading, read_chain
-from excise.case.layout import Case
+from excise.case.layout import VERIFIER, Case
 from excise.case.parts import part_files
 from excise.case.plan import HEADER, Plan, UnitPlan, matches_path, read_lines, read_plan, untestable_path
+from excise.case.recorded import PROOFS, file_problem, order_problems, recorded_files, unrecorded_files
 from excise.case.reread import reread_part
 from excise.core.errors import ExciseError
 from excise.core.files import PARTIAL, read_regular
@@ -56,12 +59,14 @@ def verify_case(case: Case, replay: Replay, expect_head: str | None = None) -> I
     else:
         yield from _check_head(case, audit, expect_head)
     recorded = {r.get("plan_sha256"): r for r in audit.records if r["type"] == "plan-made"}
+    actions: dict[Any, Action] = {}
     for number in case.plan_numbers():
         try:
             plan = read_plan(case, number)
         except (ExciseError, OSError) as error:
             yield Check(f"plan {number}", False, f"{case.plan_dir(number) / HEADER}: {error}")
             continue
+        actions[number] = plan.action
         yield _check_plan_hash(case, plan, recorded, audit)
         yield from _check_units(case, plan, audit, replay)
         yield from _check_bag(case, plan, audit)
@@ -69,7 +74,20 @@ def verify_case(case: Case, replay: Replay, expect_head: str | None = None) -> I
     for lost in sorted(number for number in made if isinstance(number, int) and number not in case.plan_numbers()):
         path = case.plan_dir(lost) / HEADER
         yield Check(f"plan {lost}", False, f"{path}: the audit log tells of plan {lost}, which is not there")
+    problems = list(order_problems(case, audit.records, actions))
+    yield Check("order of the audit log", not problems, "; ".join(problems[:3]))
+    yield from _check_recorded(case, audit)
     yield from _check_strangers(case)
+
+
+def _check_recorded(case: Case, audit: ChainReading) -> Iterator[Check]:
+    recorded = recorded_files(audit.records)
+    for name, digest in sorted(recorded.items()):
+        problem = file_problem(case, name, digest)
+        yield Check(name, not problem, problem)
+    strange = [str(path.relative_to(case.root)) for path in unrecorded_files(case, recorded)]
+    if strange:
+        yield Check("files in no record", None, ", ".join(strange[:5]))
 
 
 def _check_head(case: Case, audit: ChainReading, expect_head: str | None) -> Iterator[Check]:
@@ -292,6 +310,7 @@ def _searched(case: Case, number: int) -> bool:
 def _check_strangers(case: Case) -> Iterator[Check]:
     """Files that no part of the format explains; inside bags and evidence parts the checks above find them."""
     known = {CASE_FILE, "audit.jsonl", "audit.head", "lock", "scope.csv", "outcome.csv", "plan", "units"}
+    known |= {VERIFIER, *PROOFS}
     known |= {case.bag_dir(number).name for number in case.plan_numbers()}
     patterns: tuple[str, ...] = (
         "plan/[0-9]*",

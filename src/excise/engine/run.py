@@ -16,7 +16,7 @@ from typing import Any
 
 from excise.case.bag import is_sealed, seal, tag_manifest_sha256, validate
 from excise.case.chain import ChainedLog, read_chain
-from excise.case.layout import Case, who
+from excise.case.layout import VERIFIER, Case, who
 from excise.case.parts import ITEMS as ITEM_LINES
 from excise.case.parts import committed_parts
 from excise.case.plan import Plan, UnitPlan, read_matches
@@ -256,6 +256,8 @@ def _record_seal(case: Case, plan: Plan, audit: ChainedLog) -> None:
 def _copy_records(case: Case, plan: Plan, records: Path) -> None:
     """Copy the living records as they are now into the bag; an earlier, unfinished try is written over."""
     copies = [(case.root / CASE_FILE, records / CASE_FILE), (case.audit_path, records / "audit.jsonl")]
+    if (case.root / VERIFIER).exists():  # cases of earlier releases have none
+        copies.append((case.root / VERIFIER, records / VERIFIER))
     copies += [(p, records / "plan" / p.relative_to(plan.directory)) for p in sorted(plan.directory.rglob("*.json*"))]
     for unit in plan.units:
         directory = case.unit_dir(unit.unit)
