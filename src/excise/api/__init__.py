@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from excise.api.looking import Setting, search
-    from excise.api.work import Work, new_case, open_case, verify
+    from excise.api.work import Work, new_case, open_case, report, verify
     from excise.case.layout import Authorisation, Case
     from excise.case.parts import EvidenceKind
     from excise.case.plan import Caps, Plan
@@ -48,6 +48,7 @@ _FROM = {
     "distinct_subjects": "excise.engine.planner",
     "new_case": "excise.api.work",
     "open_case": "excise.api.work",
+    "report": "excise.api.work",
     "search": "excise.api.looking",
     "verify": "excise.api.work",
 }
@@ -77,6 +78,7 @@ __all__ = [
     "distinct_subjects",
     "new_case",
     "open_case",
+    "report",
     "search",
     "verify",
 ]

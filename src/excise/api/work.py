@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from excise.api.looking import Setting
 from excise.case.chain import ChainedLog
-from excise.case.layout import Authorisation, Case
+from excise.case.layout import Authorisation, Case, who
 from excise.case.plan import Plan, read_plan
 from excise.case.verify import Check, verify_case
 from excise.core.errors import ConfirmationMissing, Refused, UsageError
@@ -19,6 +20,9 @@ from excise.engine.channel import Channel
 from excise.engine.journal import replay
 from excise.store_api import registry
 from excise.store_api.discovery import Scope, find_mailboxes
+
+if TYPE_CHECKING:
+    from excise.report.write import Written
 
 
 class Work:
@@ -153,3 +157,21 @@ def open_case(root: Path, setting: Setting | None = None) -> Iterator[Work]:
 def verify(root: Path, expect_head: str | None = None) -> Iterator[Check]:
     """Check everything in the case at ``root``; changes nothing."""
     return verify_case(Case(root), replay, expect_head)
+
+
+def report(root: Path, out: Path | None = None, *, reveal: bool = False) -> Written:
+    """Write the report of the case at ``root`` into it, which its audit log records, or into ``out``, only reading it.
+
+    ``reveal``: with subjects and senders (S23).
+    """
+    from excise.report.write import write_report
+
+    if out is not None:
+        return write_report(Case(root), out, reveal=reveal)
+    with open_case(root) as work:
+        written = write_report(work.case, root, reveal=reveal)
+        work.audit.append(
+            {"type": "report-written", "sha256": written.sha256, "revealed": written.content, "who": who()}
+        )
+        work.save_head()
+        return written

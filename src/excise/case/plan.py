@@ -9,15 +9,17 @@ changes.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from excise.case.layout import Case
 from excise.core.digests import canonical_json, sha256_hex
 from excise.core.errors import DoesNotVerify, UsageError
-from excise.core.files import read_regular, write_durably
+from excise.core.files import open_nofollow, os_error, read_regular, write_durably
 from excise.model.item import Action, Disposal
 
 HEADER = "header.json"
@@ -158,6 +160,36 @@ def read_lines(path: Path, expected_sha256: str) -> list[dict[str, Any]]:
 def read_matches(plan: Plan, unit: UnitPlan) -> list[dict[str, Any]]:
     """The planned items of a unit, checked against the plan's hash."""
     return read_lines(matches_path(plan.directory, unit.unit), unit.matches_sha256) if unit.matches_sha256 else []
+
+
+def iterate_matches(plan: Plan, unit: UnitPlan) -> Iterator[dict[str, Any]]:
+    """The planned items of a unit, one at a time; that they are those of the plan is known when the last was given."""
+    return _iterate(matches_path(plan.directory, unit.unit), unit.matches_sha256)
+
+
+def iterate_untestable(plan: Plan, unit: UnitPlan) -> Iterator[dict[str, Any]]:
+    """What could not be tested or read in a unit, one at a time, as ``iterate_matches``."""
+    return _iterate(untestable_path(plan.directory, unit.unit), unit.untestable_sha256)
+
+
+def _iterate(path: Path, expected_sha256: str) -> Iterator[dict[str, Any]]:
+    """The lines of a file; a DoesNotVerify at the end where they were not those that the header bound."""
+    if not expected_sha256:
+        return
+    digest = sha256()
+    try:
+        with os.fdopen(open_nofollow(path), "rb") as stream:
+            for line in stream:
+                digest.update(line)
+                yield json.loads(line)
+    except OSError as error:
+        raise os_error(error, path, "reading the plan") from error
+    except (ValueError, RecursionError) as error:
+        raise DoesNotVerify(f"{path}: expected lines of a plan, found something else") from error
+    if digest.hexdigest() != expected_sha256:
+        raise DoesNotVerify(
+            f"{path}: expected SHA-256 {expected_sha256[:16]}…, found {digest.hexdigest()[:16]}…: the plan was changed"
+        )
 
 
 def all_matches(plan: Plan) -> Iterator[tuple[UnitPlan, dict[str, Any]]]:

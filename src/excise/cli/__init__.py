@@ -28,6 +28,7 @@ _COMMANDS = {
     "verify": "Check evidence, manifests, journals and audit chain.",
     "status": "Show where a case stands, per mailbox.",
     "policy": "Show or check the policy in force.",
+    "report": "Write report.html, scope.csv and outcome.csv of a case.",
     "mailboxes": "List the mailboxes of a source.",
     "check": "Check the structure of mail files; report, never repair.",
     "demo": "The main job on bundled mail, explained as it goes.",

@@ -226,10 +226,10 @@ def _seal(case: Case, plan: Plan) -> None:
     records = case.make(bag / "data" / "records")
     try:
         if plan.action is not Action.RESTORE:
-            write_durably(case.root / "scope.csv", csv_bytes(SCOPE, _scope_rows(plan)))
-        write_durably(case.root / "outcome.csv", csv_bytes(OUTCOME, _outcome_rows(case, plan)))
-        write_durably(records / "scope.csv", csv_bytes(SCOPE, _scope_rows(plan)))
-        write_durably(records / "outcome.csv", csv_bytes(OUTCOME, _outcome_rows(case, plan)))
+            write_durably(case.root / "scope.csv", csv_bytes(SCOPE, scope_rows(plan)))
+        write_durably(case.root / "outcome.csv", csv_bytes(OUTCOME, outcome_rows(case, plan)))
+        write_durably(records / "scope.csv", csv_bytes(SCOPE, scope_rows(plan)))
+        write_durably(records / "outcome.csv", csv_bytes(OUTCOME, outcome_rows(case, plan)))
         write_durably(records / "items.csv", csv_bytes(ITEMS, _item_rows(case, plan)))
         _copy_records(case, plan, records)
         seal(
@@ -268,14 +268,16 @@ def _copy_records(case: Case, plan: Plan, records: Path) -> None:
             write_durably(target, iter(lambda stream=stream: stream.read(1 << 20), b""))  # type: ignore[misc]
 
 
-def _scope_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+def scope_rows(plan: Plan) -> Iterator[dict[str, Any]]:
+    """The rows of scope.csv: every mailbox of the plan."""
     for unit in plan.units:
         row = {name: getattr(unit, name, None) for name in SCOPE}
         reason, refused = unit.not_searched, unit.refused
         yield row | {"mailbox": unit.name, "searched": not reason, "reason": reason, "removal_refused": refused}
 
 
-def _outcome_rows(case: Case, plan: Plan) -> Iterator[dict[str, Any]]:
+def outcome_rows(case: Case, plan: Plan) -> Iterator[dict[str, Any]]:
+    """The rows of outcome.csv: every item of the plan, whether its end is known or not."""
     for unit in plan.units:
         if not unit.matches:
             continue
