@@ -28,6 +28,7 @@ _TABLE = re.compile(r"(?ms)^<!-- options: ([\w-]+) -->\n.*?^<!-- end -->$")
 GROUPS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
     "criteria": options.term_options,
     "scope": options.scope_options,
+    "directory": options.directory_options,
     "evidence": options.evidence_options,
     "limits": options.limit_options,
     "confirmation": options.confirm_options,

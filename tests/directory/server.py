@@ -28,6 +28,8 @@ BASE = "dc=example,dc=com"
 READER = f"cn=reader,{BASE}"
 PASSWORD = "correct horse"
 USERS = 3000
+#: A display name that would paint a terminal red and turn the rest of the line round.
+EVIL = "Star \x1b[31m\u202e"
 SITE = "/o=Example/ou=First Administrative Group"
 #: Database -> its distinguished name.
 DATABASES = {name: f"cn={name},cn=EX01,cn=Configuration,{BASE}" for name in ("DB01", "DB02")}
@@ -194,7 +196,14 @@ def _odd_ones() -> Iterator[str]:
     )
     yield recipient(f"cn=Partner,{odd}", "contact", "partner@other.example.net")
     yield recipient(f"cn=Cloud,{odd}", "user", "cloud@example.com", ("msExchRecipientTypeDetails", "2147483648"))
-    yield recipient(f"cn=Star * (\\5c),{odd}", "user", "star@example.com", database, ("sAMAccountName", "a*b(c)"))
+    yield recipient(
+        f"cn=Star * (\\5c),{odd}",
+        "user",
+        "star@example.com",
+        database,
+        ("sAMAccountName", "a*b(c)"),
+        ("displayName", EVIL),
+    )
     former = ("proxyAddresses", f"X500:{SITE}/cn=Recipients/cn=former")
     yield recipient(f"cn=Old,{odd}", "user", "old2003@example.com", database, former)
     for number in (1, 2):

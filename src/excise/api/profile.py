@@ -25,7 +25,17 @@ _KEYS = {
     "operator": str,
     "limits": dict,
     "criteria": dict,
+    "directory": dict,
     "description": str,
+}
+_DIRECTORY = {
+    "url": str,
+    "user": str,
+    "ca": str,
+    "base": str,
+    "filter": str,
+    "databases": list,
+    "servers": list,
 }
 _LIMITS = {"max_per_mailbox": int, "max_total": int, "max_share": (int, float)}
 
@@ -33,12 +43,13 @@ _LIMITS = {"max_per_mailbox": int, "max_total": int, "max_share": (int, float)}
 @dataclass(frozen=True, slots=True)
 class Profile:
     """A saved job; what it does not say is None or empty. ``criteria``: the TOML table, as ``--criteria`` files have
-    it."""
+    it. ``directory``: where mailboxes are listed, and which."""
 
     path: Path
     values: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, Any] = field(default_factory=dict)
     criteria: dict[str, Any] | None = None
+    directory: dict[str, Any] = field(default_factory=dict)
 
 
 def profile_directories() -> list[Path]:
@@ -56,10 +67,20 @@ def read_profile(name: str) -> Profile:
         raise os_error(error, path, "reading the profile") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a profile in TOML: {shown(str(error), 200)}") from error
-    values = _checked({key.replace("-", "_"): value for key, value in data.items()}, _KEYS, str(path))
-    limits = _checked({k.replace("-", "_"): v for k, v in values.pop("limits", {}).items()}, _LIMITS, f"{path}: limits")
+    values = _checked(_underscored(data), _KEYS, str(path))
+    limits = _checked(_underscored(values.pop("limits", {})), _LIMITS, f"{path}: limits")
+    directory = _checked(_underscored(values.pop("directory", {})), _DIRECTORY, f"{path}: directory")
+    if "mailboxes" in values and {*directory} & {"base", "filter", "databases", "servers"}:
+        raise UsageError(
+            f"{path}: mailboxes names some, and [directory] lists some",
+            hint="Leave one away: named mailboxes are looked up in the directory, listed ones come from it.",
+        )
     criteria = values.pop("criteria", None)
-    return Profile(path, values, limits, criteria)
+    return Profile(path, values, limits, criteria, directory)
+
+
+def _underscored(table: dict[str, Any]) -> dict[str, Any]:
+    return {key.replace("-", "_"): value for key, value in table.items()}
 
 
 def _find(name: str) -> Path:
@@ -83,6 +104,8 @@ def _checked(table: dict[str, Any], known: dict[str, Any], where: str) -> dict[s
         kind = known[key]
         if not isinstance(value, kind) or isinstance(value, bool):
             raise UsageError(f"{where}: {key} has the wrong type: {shown(repr(value), 80)}")
+        if known is _DIRECTORY and kind is str and not value.strip():
+            raise UsageError(f"{where}: {key} is empty", hint="Leave it out, or fill it in.")
         if kind is list and not (value and all(isinstance(entry, str) and entry.strip() for entry in value)):
             raise UsageError(f"{where}: {key} must be a list of texts that is not empty")
     return table

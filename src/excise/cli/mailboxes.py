@@ -2,33 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from excise.cli.options import Given, listing_options
 from excise.cli.screen import put_json, say, table, tell
-from excise.core.errors import worst_status
+from excise.core.errors import UsageError, worst_status
 from excise.core.text import shown
+
+if TYPE_CHECKING:
+    from excise.model.recipient import Recipients
+    from excise.store_api.discovery import Scope
+
+_DIRECTORY = ("ldap://", "ldaps://")
 
 
 @click.command("mailboxes")
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
+@listing_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 @click.pass_context
-def command(ctx: click.Context, /, sources: tuple[str, ...], as_json: bool, **_: Any) -> None:
+def command(ctx: click.Context, /, sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """List the mailboxes of the sources, with their kind and size; no mail is read.
+
+    A directory (ldaps://HOST) is a source here too: its mailboxes are listed with their type, hidden and disabled ones
+    marked.
 
     \b
     EXIT STATUS
-      0 listed · 2 wrong usage · 6 a mailbox could not be opened · 7 no mail there
+      0 listed · 2 wrong usage · 6 a mailbox or a directory could not be opened
+      7 no mail there
     """
+    if any(source.startswith(_DIRECTORY) for source in sources):
+        _show_recipients(_recipients(sources, options), as_json)
+        return
     from excise.store_api.discovery import find_mailboxes
 
-    scope = find_mailboxes(sources)
+    scope = find_mailboxes(sources, Given(options).wanted)
     for lost in scope.not_searched:
         tell(f"{shown(lost.name)}: {shown(lost.reason)}")
     for place in scope.passed_over:
         tell(f"Passed over: {shown(place)}")
+    _show_scope(scope, as_json)
+    ctx.exit(worst_status(lost.exit_code for lost in scope.not_searched))
+
+
+def _recipients(sources: tuple[str, ...], options: dict[str, Any]) -> Recipients:
+    """The mailboxes of a directory: those named, else those that the options list, else all."""
+    from excise.cli.directory import look_up, settings_of
+
+    if len(sources) > 1 or options["directory"]:
+        raise UsageError("a directory is listed by itself", hint=f"As in: excise mailboxes {shown(sources[0])}")
+    names = Given(options).named
+    settings = settings_of(options, {}, named=bool(names), url=sources[0])
+    if settings is None:
+        raise UsageError(f"{shown(sources[0])}: expected a directory")
+    return look_up(settings, names)
+
+
+def _show_scope(scope: Scope, as_json: bool) -> None:
     if as_json:
         for info in scope.mailboxes:
             put_json(
@@ -40,7 +73,35 @@ def command(ctx: click.Context, /, sources: tuple[str, ...], as_json: bool, **_:
                     "size": info.size,
                 }
             )
-    else:
-        rows = [(shown(i.name), i.kind, "" if i.size is None else f"{i.size:,}") for i in scope.mailboxes]
-        say(table(rows, ("mailbox", "kind", "bytes")))
-    ctx.exit(worst_status(lost.exit_code for lost in scope.not_searched))
+        return
+    rows = [(shown(i.name), i.kind, "" if i.size is None else f"{i.size:,}") for i in scope.mailboxes]
+    say(table(rows, ("mailbox", "kind", "bytes")))
+
+
+def _show_recipients(found: Recipients, as_json: bool) -> None:
+    if as_json:
+        for one in found.mailboxes:
+            put_json(
+                {
+                    "mailbox": one.address,
+                    "kind": one.type.value,
+                    "display": one.display,
+                    "hidden": one.hidden,
+                    "disabled": one.disabled,
+                    "legacy_dn": one.legacy_dn or None,
+                    "database": one.database or None,
+                    "identity": one.guid or None,
+                    "source": one.source,
+                }
+            )
+        return
+    rows = [
+        (shown(one.address), one.type.value, shown(one.display, 40), shown(_first(one.database), 30), one.marks)
+        for one in found.mailboxes
+    ]
+    say(table(rows, ("mailbox", "kind", "name", "database", "marks")))
+
+
+def _first(dn: str) -> str:
+    """The name that a distinguished name begins with."""
+    return dn.partition(",")[0].partition("=")[2]

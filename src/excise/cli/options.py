@@ -65,7 +65,8 @@ def _name(flag: str) -> str:
 
 def criteria_options(command: Command) -> Command:
     """What to look for, and where."""
-    return _apply(command, [click.argument("sources", nargs=-1, metavar="SOURCE..."), term_options, scope_options])
+    sources = click.argument("sources", nargs=-1, metavar="SOURCE...")
+    return _apply(command, [sources, term_options, scope_options, directory_options])
 
 
 def term_options(command: Command) -> Command:
@@ -85,6 +86,20 @@ def term_options(command: Command) -> Command:
     return _apply(command, made)
 
 
+def _named_mailboxes() -> list[Callable[[Any], Any]]:
+    return [
+        click.option("--mailbox", "mailbox", multiple=True, metavar="NAME", help="Only this mailbox of the sources."),
+        click.option(
+            "--mailboxes", "mailboxes_file", type=_PATH, metavar="FILE", help="Mailboxes, one a line or a CSV."
+        ),
+    ]
+
+
+def listing_options(command: Command) -> Command:
+    """Which mailboxes are listed."""
+    return _apply(command, [*_named_mailboxes(), directory_options])
+
+
 def scope_options(command: Command) -> Command:
     """Which mailboxes of the sources, and the profile."""
     made = [
@@ -98,6 +113,22 @@ def scope_options(command: Command) -> Command:
         click.option(
             "--expect-mailboxes", type=click.IntRange(0), metavar="N", help="Stop unless there are N mailboxes."
         ),
+    ]
+    return _apply(command, made)
+
+
+def directory_options(command: Command) -> Command:
+    """Which mailboxes, by a directory over LDAP."""
+    url = "Mailboxes by a directory: ldaps://HOST, or ldap://HOST (StartTLS)."
+    user = "Who logs in to the directory; the password is asked for."
+    made = [
+        click.option("--directory", metavar="URL", help=url),
+        click.option("--directory-base", metavar="DN", help="Those below this entry."),
+        click.option("--directory-filter", metavar="FILTER", help="Those that this LDAP filter admits."),
+        click.option("--directory-database", multiple=True, metavar="NAME", help="Those of this mailbox database."),
+        click.option("--directory-server", multiple=True, metavar="NAME", help="Those of this Exchange server."),
+        click.option("--directory-user", metavar="NAME", help=user),
+        click.option("--directory-ca", type=_PATH, metavar="FILE", help="The CA certificates to trust there."),
     ]
     return _apply(command, made)
 
@@ -196,22 +227,34 @@ class Given:
         return tuple(self.options.get("sources") or self.profile.values.get("sources", ()))
 
     @cached_property
-    def wanted(self) -> tuple[str, ...]:
-        """The names of the mailboxes that are meant; empty for all of the sources."""
+    def named(self) -> list[str]:
+        """The mailboxes that the line names, itself or in a file."""
+        from excise.api.lists import read_mailboxes
+        from excise.cli.screen import tell
+
         names = [*(self.options.get("mailbox") or ())]
         path = self.options.get("mailboxes_file")
         if path is not None:
-            from excise.api.lists import read_mailboxes
-            from excise.cli.screen import tell
-
             listed = read_mailboxes(path)
             names += listed.values
             if listed.repeated or listed.empty:
                 tell(shown(str(listed)))
-        names = names or list(self.profile.values.get("mailboxes", ()))
-        if names and self.options.get("all_mailboxes"):
+        return names
+
+    @cached_property
+    def wanted(self) -> tuple[str, ...]:
+        """The names of the mailboxes that are meant; empty for all of the sources. With a directory they are
+        addresses."""
+        from excise.cli.directory import addresses, settings_of
+
+        names = self.named
+        everything = bool(self.options.get("all_mailboxes"))
+        settings = settings_of(self.options, self.profile.directory, named=bool(names))
+        if not names and not (settings and settings.limits):
+            names = list(self.profile.values.get("mailboxes", ()))
+        if names and everything:
             raise UsageError("--all-mailboxes and names of mailboxes are both given", hint="Give one of them.")
-        return tuple(names)
+        return tuple(names) if settings is None else addresses(settings, names, everything=everything)
 
     def scope(self) -> Scope:
         """The mailboxes that are meant."""

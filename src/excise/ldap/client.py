@@ -18,7 +18,7 @@ from excise.core.errors import SourceUnavailable, UsageError
 from excise.core.text import shown
 from excise.ldap.entries import Entry
 from excise.ldap.failures import told
-from excise.ldap.loaded import exceptions, ldap3
+from excise.ldap.imported import exceptions, ldap3
 
 #: Entries a page: Active Directory gives no more than 1,000 (MaxPageSize).
 PAGE = 500

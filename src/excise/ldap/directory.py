@@ -45,20 +45,19 @@ class Wanted:
 
 
 class Directory:
-    """An open directory; an ``AddressBook``. ``base``: where to look where the server does not say what it holds."""
+    """An open directory; an ``AddressBook``."""
 
-    def __init__(self, client: Client, base: str = "") -> None:
+    def __init__(self, client: Client) -> None:
         self.client = client
         root = client.root()
         contexts = root.texts("namingContexts")
-        self.context = (
-            client.place.base or root.text("defaultNamingContext") or (contexts[0] if len(contexts) == 1 else base)
-        )
+        only = contexts[0] if len(contexts) == 1 else ""
+        self.context = client.place.base or root.text("defaultNamingContext") or only
         self.configuration = root.text("configurationNamingContext") or self.context
         if not self.context:
             raise UsageError(
                 f"{client.place.url}: the server does not say where its entries begin",
-                hint=f"Give --directory-base; it has: {', '.join(map(shown, contexts)) or 'nothing that it shows'}.",
+                hint=f"Say it, as in {client.place.url}/{shown(next(iter(contexts), 'DC=example,DC=com'))}.",
             )
 
     def mailboxes(self, wanted: Wanted) -> Recipients:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from excise.core.errors import ExciseError, SourceUnavailable, UsageError
 from excise.core.text import shown
-from excise.ldap.loaded import exceptions
+from excise.ldap.imported import exceptions
 from excise.store_api.errors import Unauthorised
 
 #: What follows ``data`` in Active Directory's refusal of a login.

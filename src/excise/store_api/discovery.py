@@ -66,8 +66,12 @@ def _add_source(source: str, scope: Scope) -> None:
         else:
             _add_mailboxes(kind, rest, scope)
     elif re.match(r"[a-z][a-z0-9+.-]*://", source):
+        listing = kind in ("ldap", "ldaps")
         raise UsageError(
-            f"{source}: there is no store of the kind {kind!r}", hint=f"Known kinds: {', '.join(kinds())}."
+            f"{source}: there is no store of the kind {kind!r}",
+            hint="A directory says which mailboxes there are, and holds none: name it with --directory."
+            if listing
+            else f"Known kinds: {', '.join(kinds())}.",
         )
     else:
         _add_path(Path(source), scope, None)

@@ -1,0 +1,80 @@
+"""Which mailboxes a directory knows: what ``--directory`` and a profile's ``[directory]`` come to.
+
+For stores of mailboxes that have addresses: the addresses are what such a store opens::
+
+    settings = DirectorySettings("ldaps://dc1.example.com", user="reader@example.com", databases=("DB01",))
+    found = find_recipients(settings, password)
+    found.addresses                      # ("anna@example.com", …)
+    found.mailboxes[0].type, found.mailboxes[0].hidden
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from excise.core.errors import SourceUnavailable, UsageError
+from excise.core.text import shown
+from excise.model.recipient import Recipient, Recipients, RecipientType
+
+
+@dataclass(frozen=True, slots=True)
+class DirectorySettings:
+    """Where the directory is, who asks, and what is listed: all mailboxes that fit each of ``base``, ``filter``,
+    ``databases`` and ``servers``. ``ca``: a file of certificates to trust instead of the system's."""
+
+    url: str
+    user: str = ""
+    ca: Path | None = None
+    base: str = ""
+    filter: str = ""
+    databases: tuple[str, ...] = ()
+    servers: tuple[str, ...] = ()
+
+    @property
+    def limits(self) -> bool:
+        """False where every mailbox of the directory would be listed."""
+        return bool(self.base or self.filter or self.databases or self.servers)
+
+
+def find_recipients(settings: DirectorySettings, password: str = "", names: Sequence[str] = ()) -> Recipients:
+    """The mailboxes that ``names`` mean (addresses, legacy distinguished names, aliases; groups are expanded), or
+    those listed where no names are given.
+
+    Raises ``UsageError``, ``Unauthorised`` or ``SourceUnavailable``; one that finds no mailbox at all is an error too,
+    since no mailboxes must never come to mean all (S03).
+    """
+    try:
+        from excise.ldap.client import Login, connect, parse_url
+        from excise.ldap.directory import Directory, Wanted
+    except ImportError as error:
+        raise UsageError(
+            "directories need the package ldap3, which is not installed", hint="pip install 'excise[ldap]'"
+        ) from error
+    place = parse_url(settings.url)
+    with connect(place, Login(settings.user, password), settings.ca) as client:
+        directory = Directory(client)
+        if names:
+            found = directory.resolve(names)
+        else:
+            wanted = Wanted(settings.base, settings.filter, settings.databases, settings.servers)
+            found = directory.mailboxes(wanted)
+    if not found.mailboxes:
+        raise SourceUnavailable(
+            f"{place.url}: no mailbox is meant; {len(found.passed_over)} entries were passed over"
+            + "".join(f"\n  {line}" for line in found.passed_over[:10]),
+            hint="Check the names, the filter, the database and the server.",
+        )
+    return found
+
+
+def directory_name(url: str) -> str:
+    """How a directory is shown and named in the keyring: without base."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{shown(parts.netloc.rpartition('@')[2])}"
+
+
+__all__ = ["DirectorySettings", "Recipient", "RecipientType", "Recipients", "directory_name", "find_recipients"]
