@@ -15,7 +15,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "pst-library
 def test_the_examples_print_what_the_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     examples = re.findall(r"(?ms)^```python\n(.*?)^```\n\n```text\n(.*?)^```$", PAGE.read_text())
-    assert len(examples) == PAGE.read_text().count("```python") == 5
+    assert len(examples) == PAGE.read_text().count("```python") == 6
     names: dict[str, object] = {}
     for code, shown in examples:
         printed = io.StringIO()

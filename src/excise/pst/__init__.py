@@ -19,11 +19,12 @@ from excise.pst.file.purge import Purged, purge
 from excise.pst.file.read import PstFile
 from excise.pst.file.read import open_pst as open
 from excise.pst.file.rewrite import Unsound
+from excise.pst.file.salvage import Lost, Salvage, salvage
 from excise.pst.messaging.names import PropertyName
 from excise.pst.messaging.new_message import NewAttachment, NewMessage, NewProperty
 
 __all__ = [
-    "AppendedFolder", "Compaction", "Damage", "Damaged", "NewAttachment", "NewFolder", "NewMessage", "NewProperty",
-    "NewPst", "PropertyName", "PstAppender", "PstFile", "Purged", "Report", "Unsound", "append", "check", "compact",
-    "create", "open", "purge",
+    "AppendedFolder", "Compaction", "Damage", "Damaged", "Lost", "NewAttachment", "NewFolder", "NewMessage",
+    "NewProperty", "NewPst", "PropertyName", "PstAppender", "PstFile", "Purged", "Report", "Salvage", "Unsound",
+    "append", "check", "compact", "create", "open", "purge", "salvage",
 ]  # fmt: skip

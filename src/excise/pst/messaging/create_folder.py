@@ -63,9 +63,10 @@ class FolderBuilder:
         self.children[child.name.casefold()] = child
         return child
 
-    def add(self, writer: NodeSink, written: Written) -> int:
-        """Enter a message that was written; its NID. ValueError where the folder can hold no more."""
-        nid = writer.next_nid(ids.NID_TYPE_NORMAL_MESSAGE)
+    def add(self, writer: NodeSink, written: Written, nid: int | None = None) -> int:
+        """Enter a message that was written; its NID: ``nid``, or the next. ValueError where the folder can hold no
+        more."""
+        nid = writer.next_nid(ids.NID_TYPE_NORMAL_MESSAGE) if nid is None else nid
         cells = written.cells(self.contents)
         if _CONVERSATION_ID_TAG not in cells and (conversation := conversation_id(written)) is not None:
             cells[_CONVERSATION_ID_TAG] = conversation
@@ -75,9 +76,9 @@ class FolderBuilder:
         self.unread += not written.number(tags.MESSAGE_FLAGS) & tags.FLAG_READ
         return nid
 
-    def add_associated(self, writer: NodeSink, written: Written) -> int:
-        """Enter a folder-associated item that was written; its NID. ValueError where the folder can hold no more."""
-        nid = writer.next_nid(ids.NID_TYPE_ASSOC_MESSAGE)
+    def add_associated(self, writer: NodeSink, written: Written, nid: int | None = None) -> int:
+        """Enter a folder-associated item that was written, as ``add``."""
+        nid = writer.next_nid(ids.NID_TYPE_ASSOC_MESSAGE) if nid is None else nid
         cells = written.cells(self.associated_contents)
         self.associated_rows.add(self.row(writer, nid, cells, self.associated_contents))
         writer.node(nid, written.data, written.sub, self.nid)

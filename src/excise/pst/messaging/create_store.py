@@ -35,8 +35,19 @@ _VALID_FOLDERS = 0xC9
 class StoreBuilder:
     """A store that is being written to ``stream``. It has a place for every folder below ``top``, the IPM subtree."""
 
-    def __init__(self, stream: BinaryIO, display_name: str) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        display_name: str,
+        *,
+        record_key: bytes | None = None,
+        top: str = "Top of Outlook data file",
+        wastebasket: str = "Deleted Items",
+    ) -> None:
+        """``record_key``: 16 bytes that every EntryID carries, drawn where there are none; ``top`` and ``wastebasket``
+        are folders' names."""
         self._store_name = encode_value(PT_UNICODE, display_name)
+        self._record_key = record_key or secrets.token_bytes(16)
         self._writer = NodeWriter(stream)
         self._names = NameMapBuilder()
         for name in _FIRST_NAMES:
@@ -44,12 +55,12 @@ class StoreBuilder:
         self._messages = MessageWriter(self._writer, self._names)
         self._index = MessageIndex()
         self._highest_message = ids.nid(ids.NID_TYPE_NORMAL_MESSAGE, 0x10000)
-        self._root = FolderBuilder(ids.NID_ROOT_FOLDER, "")
-        self._root.append(FolderBuilder(_SEARCH_FOLDER, "SPAM Search Folder 2"))
-        self.top = self._child(self._root, "Top of Outlook data file")
-        self._finder = self._child(self._root, "Search Root")
-        self._wastebasket = self._child(self.top, "Deleted Items", "Deleted Items folder")
-        self._views = self._child(self._root, "IPM_COMMON_VIEWS", "")
+        self.root = FolderBuilder(ids.NID_ROOT_FOLDER, "")
+        self.root.append(FolderBuilder(_SEARCH_FOLDER, "SPAM Search Folder 2"))
+        self.top = self._child(self.root, top)
+        self._finder = self._child(self.root, "Search Root")
+        self._wastebasket = self._child(self.top, wastebasket, "Deleted Items folder")
+        self._views = self._child(self.root, "IPM_COMMON_VIEWS", "")
 
     @property
     def size(self) -> int:
@@ -63,30 +74,37 @@ class StoreBuilder:
         """
         folder = self.top
         for name in path:
-            check_name(name)
-            found = folder.child(name)
-            if found is not None and found.name != name:
-                raise ValueError(f"a folder {name!r} beside {found.name!r}: Outlook does not tell them apart")
-            folder = found or self._child(folder, name)
+            folder = self.folder_in(folder, name)
         return folder
 
-    def add(self, folder: FolderBuilder, message: NewMessage) -> int:
-        """Write ``message`` into ``folder`` and give its NID. Errors as of ``MessageWriter``; then it is not there."""
+    def folder_in(self, above: FolderBuilder, name: str) -> FolderBuilder:
+        """The folder ``name`` in ``above``, made where it is not there yet. ValueError as of ``folder``."""
+        check_name(name)
+        found = above.child(name)
+        if found is not None and found.name != name:
+            raise ValueError(f"a folder {name!r} beside {found.name!r}: Outlook does not tell them apart")
+        return found or self._child(above, name)
+
+    def add(self, folder: FolderBuilder, message: NewMessage, nid: int | None = None) -> int:
+        """Write ``message`` into ``folder`` and give its NID: ``nid``, which must be no other's, or the next.
+
+        Errors as of ``MessageWriter``; then it is not there.
+        """
         written = self._messages.write(message, no_flags=tags.FLAG_ASSOCIATED)
-        nid = folder.add(self._writer, written)
+        nid = folder.add(self._writer, written, nid)
         conversation = conversation_id(written)
         if conversation is not None:
             self._index.add(conversation, nid)
-        self._highest_message = nid
+        self._highest_message = max(self._highest_message, nid)
         return nid
 
-    def add_associated(self, folder: FolderBuilder, message: NewMessage) -> int:
+    def add_associated(self, folder: FolderBuilder, message: NewMessage, nid: int | None = None) -> int:
         """Write ``message`` as a folder-associated item, as ``add``."""
-        return folder.add_associated(self._writer, self._messages.write(message, flags=tags.FLAG_ASSOCIATED))
+        return folder.add_associated(self._writer, self._messages.write(message, flags=tags.FLAG_ASSOCIATED), nid)
 
     def close(self) -> None:
         """Write the folders and everything else, and complete the file. The stream stays open and is not synced."""
-        for folder, parent in _walk(self._root):
+        for folder, parent in _walk(self.root):
             folder.write(self._writer, parent)
         self._write_search_folder()
         self._write_tables()
@@ -118,7 +136,7 @@ class StoreBuilder:
             self._enter(nid, build_table(self._writer, schema, [receive] if schema is RECEIVE_FOLDERS else []))
 
     def _store_properties(self) -> Iterator[Property]:
-        record_key = secrets.token_bytes(16)
+        record_key = self._record_key
         one = (1).to_bytes(4, "little")
         yield Property(0x0E34, PT_BINARY, one + secrets.token_bytes(16) + one)
         yield Property(0x0E38, PT_LONG, bytes(4))

@@ -83,13 +83,20 @@ class NewMessage:
     codec: str = "cp1252"
 
     @classmethod
-    def of(cls, message: Message, names: NamedProperties, *, as_unicode: bool = False) -> NewMessage:
+    def of(
+        cls,
+        message: Message,
+        names: NamedProperties,
+        *,
+        as_unicode: bool = False,
+        harmless: frozenset[str] = frozenset(),
+    ) -> NewMessage:
         """What ``message`` is, property for property; ``names`` are those of its file, which must stay open.
 
         ``as_unicode`` makes PtypUnicode of those PtypString8 values that are text in the message's code page, which are
         read whole then. Damaged where anything of the message is; what is found wrong only when large values are read
         is in ``message.log``. Damaged too where it would be larger than its whole file, which values and embedded
-        messages that share blocks could make it without end.
+        messages that share blocks could make it without end. ``harmless``: fields in which damage does not count.
         """
         _require_room(message)
         rows = [recipient.properties for recipient in message.recipients]
@@ -99,8 +106,9 @@ class NewMessage:
             tuple(NewAttachment.of(each, names, as_unicode=as_unicode) for each in message.attachments),
             message.properties.codec,
         )
-        if message.log:
-            raise Damaged(message.log.entries[0])
+        for damage in message.log.entries:
+            if damage.field not in harmless:
+                raise Damaged(damage)
         return new
 
 
