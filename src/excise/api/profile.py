@@ -20,6 +20,7 @@ _KEYS = {
     "disposal": str,
     "expect_mailboxes": int,
     "part_size": str,
+    "rewrite": bool,
     "ticket": str,
     "reason": str,
     "operator": str,
@@ -102,7 +103,7 @@ def _checked(table: dict[str, Any], known: dict[str, Any], where: str) -> dict[s
                 f"{where}: there is no setting named {shown(key)!r}", hint=f"Known: {', '.join(sorted(known))}."
             )
         kind = known[key]
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
             raise UsageError(f"{where}: {key} has the wrong type: {shown(repr(value), 80)}")
         if known is _DIRECTORY and kind is str and not value.strip():
             raise UsageError(f"{where}: {key} is empty", hint="Leave it out, or fill it in.")

@@ -38,7 +38,8 @@ class Caps:
 @dataclass(frozen=True, slots=True)
 class UnitPlan:
     """One mailbox in a plan. ``refused``: why nothing may be removed from it (S04, S24); ``not_searched``: why it was
-    not."""
+    not. ``rewrite``: why its file is to be made anew; ``kept`` items are then in the new one, ``lost`` in the old one
+    alone."""
 
     unit: int
     kind: str
@@ -62,6 +63,10 @@ class UnitPlan:
     matches_sha256: str = ""
     untestable_sha256: str = ""
     source_unit: int = 0
+    rewrite: str = ""
+    kept: int = 0
+    lost: int = 0
+    lost_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,11 @@ def matches_path(directory: Path, unit: int) -> Path:
 def untestable_path(directory: Path, unit: int) -> Path:
     """The file of what a unit's search could not test or read (S11)."""
     return directory / "matches" / f"{unit:05}.untestable.jsonl"
+
+
+def lost_path(directory: Path, unit: int) -> Path:
+    """The file of what cannot be read of a unit whose file is to be made anew."""
+    return directory / "matches" / f"{unit:05}.lost.jsonl"
 
 
 def write_plan(case: Case, number: int, header: Mapping[str, Any], units: list[UnitPlan]) -> Plan:

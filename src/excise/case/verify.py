@@ -27,8 +27,9 @@ from typing import Any
 from excise.case.bag import TAG_MANIFEST, is_sealed, tag_manifest_sha256, validate
 from excise.case.chain import GENESIS, ChainReading, read_chain
 from excise.case.layout import VERIFIER, Case
+from excise.case.originals import ORIGINAL, original_problems
 from excise.case.parts import part_files
-from excise.case.plan import HEADER, Plan, UnitPlan, matches_path, read_lines, read_plan, untestable_path
+from excise.case.plan import HEADER, Plan, UnitPlan, lost_path, matches_path, read_lines, read_plan, untestable_path
 from excise.case.recorded import PROOFS, file_problem, order_problems, recorded_files, unrecorded_files
 from excise.case.reread import reread_part
 from excise.core.errors import ExciseError
@@ -158,6 +159,7 @@ def _check_units(case: Case, plan: Plan, audit: ChainReading, replay: Replay) ->
         for path, digest in (
             (matches_path(plan.directory, unit.unit), unit.matches_sha256),
             (untestable_path(plan.directory, unit.unit), unit.untestable_sha256),
+            (lost_path(plan.directory, unit.unit), unit.lost_sha256),
         ):
             if digest:
                 try:
@@ -227,6 +229,9 @@ def _evidence_problems(
     place = case.evidence_dir(plan.number, unit.unit)
     for part in sorted(place.iterdir()) if place.is_dir() else ():
         try:
+            if part.name.startswith(ORIGINAL):
+                problems += original_problems(part, records)
+                continue
             number = int(part.name[5:]) if part.name[5:].isdecimal() else 0
             found = reread_part(part, part_files(records, number))
         except OSError as error:

@@ -189,9 +189,11 @@ def limit_options(command: Command) -> Command:
 
 
 def compact_option(command: Command) -> Command:
-    """What becomes of the space that removed messages leave."""
+    """What becomes of the space that removed messages leave, and of files that cannot be changed in place."""
     words = "Write PST files anew afterwards, without their free space."
-    return _apply(command, [click.option("--compact", is_flag=True, help=words)])
+    anew = "Make PST files anew that cannot be changed in place; the old file goes into the evidence."
+    made = [click.option("--compact", is_flag=True, help=words), click.option("--rewrite", is_flag=True, help=anew)]
+    return _apply(command, made)
 
 
 def confirm_options(command: Command) -> Command:
@@ -342,6 +344,9 @@ class Given:
         compact = bool(self.options.get("compact"))
         if compact and not action.removes:
             raise UsageError("--compact goes with move and purge alone", hint="Leave it out.")
+        rewrite = bool(self.options.get("rewrite") or self.profile.values.get("rewrite"))
+        if rewrite and not action.removes:
+            raise UsageError("--rewrite goes with move and purge alone", hint="Leave it out.")
         size = parse_size(self.value("part_size") or "10GB", "part-size")
         if size < 1:
             raise UsageError("--part-size must be larger than nothing")
@@ -356,6 +361,7 @@ class Given:
             self.sources,
             self.wanted,
             compact,
+            rewrite,
         )
 
     def authorisation(self) -> Authorisation:

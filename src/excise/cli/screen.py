@@ -141,11 +141,24 @@ def show_plan(plan: Plan) -> None:
         f"to read: {estimate['bytes_to_read'] / 1e6:,.1f} MB, "
         f"about {max(1, round(estimate['bytes_to_read'] / 100e6))} s; no server requests"
     )
+    for unit in plan.units:
+        if unit.rewrite:
+            say(_remaking(unit))
     if header.get("compact"):
         say("Afterwards each PST that lost messages is written anew without its free space; the old file is then gone.")
     if header["refused"]:
         say(f"Refused as a whole: {header['refused']}")
     say(f"Plan hash: {plan.sha256}")
+
+
+def _remaking(unit: Any) -> str:
+    lost = "Everything in it can be read."
+    if unit.lost:
+        lost = f"{unit.lost:,} items cannot be read: the old file alone has them; they are listed in the plan."
+    return (
+        f"{shown(unit.name)} is made anew, with {unit.kept:,} items; the old file goes into the evidence. {lost} "
+        f"Why: {shown(unit.rewrite, 200)}"
+    )
 
 
 def _show_import(plan: Plan) -> None:
@@ -220,6 +233,8 @@ def show_result(result: RunResult, case: Any) -> None:
     say(table([(outcome, f"{count:,}") for outcome, count in sorted(result.outcomes.items())], ("outcome", "items")))
     for name, error in result.errors:
         tell(f"{shown(name)}: {shown_lines(without_name(name, error))}")
+    if result.lost:
+        say(f"{result.lost:,} items could not be read; only the original file in the evidence has them.")
     if result.late:
         say(f"{result.late:,} messages that match came after the plan; make a new one for them.")
     tell_not_searched(result.plan)
@@ -245,6 +260,11 @@ def _last_line(result: RunResult, case: Any) -> str:
     if bad:
         listed = ", ".join(f"{count:,} {outcome}" for outcome, count in sorted(bad.items()))
         return f"Finished, but not all as planned: {listed}. Each is in {case.root}/outcome.csv"
+    if result.lost:
+        return (
+            f"Finished, but {result.lost:,} items could not be read: the original files in the evidence alone have "
+            "them (original-NNN beside the parts; each item is listed in the journal there)"
+        )
     if result.incomplete:
         return f"Finished, but {result.incomplete:,} copies are incomplete: outcome.csv says of each what is missing"
     if result.exit_code:
@@ -262,6 +282,7 @@ def result_json(result: RunResult) -> dict[str, Any]:
             "open": result.open_items,
             "late": result.late,
             "incomplete": result.incomplete,
+            "lost": result.lost,
             "sealed": result.sealed,
             "audit_head": result.head,
             "errors": [{"mailbox": name, "error": error} for name, error in result.errors],

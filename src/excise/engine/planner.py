@@ -22,6 +22,7 @@ from excise.core.errors import Interrupted, Refused, UsageError
 from excise.core.files import free_space, write_durably
 from excise.criteria import Criteria
 from excise.engine.channel import Channel, Progress, UnitError, run_units
+from excise.engine.remaking import plan_remaking
 from excise.engine.search import Match, NotTested, Searched, open_and_search
 from excise.model.item import Action, Disposal
 from excise.store_api import registry
@@ -46,6 +47,7 @@ class Order:
     sources: tuple[str, ...] = ()
     wanted: tuple[str, ...] = ()
     compact: bool = False
+    rewrite: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class _SearchTask:
     criteria: dict[str, Any]
     directory: Path
     caps: Caps
+    rewrite: bool = False
 
 
 def check_removable(order: Order, scope: Scope) -> None:
@@ -63,10 +66,17 @@ def check_removable(order: Order, scope: Scope) -> None:
         resolve_disposal(order, info)
     if order.compact and not any(_compacts(info) for info in scope.mailboxes):
         raise UsageError("--compact is for PST files, and the sources have none", hint="Leave it out.")
-    refused = [info for info in scope.mailboxes if "removal" in info.details]
+    if order.rewrite and not any(registry.store(info.kind).capabilities.remakes for info in scope.mailboxes):
+        raise UsageError("--rewrite is for PST files, and the sources have none", hint="Leave it out.")
+    refused = [info for info in scope.mailboxes if _refused(order, info)]
     if order.action.removes and refused and len(refused) == len(scope.mailboxes):
-        reason = refused[0].details["removal"]
+        reason = _refused(order, refused[0])
         raise Unsupported(f"{refused[0].name}: {reason}", hint="Leave this mailbox out, or use excise copy.")
+
+
+def _refused(order: Order, info: MailboxInfo) -> str:
+    """Why nothing can be removed from a mailbox, be it by making its file anew where the order has that."""
+    return "" if order.rewrite and "rewrite" in info.details else info.details.get("removal", "")
 
 
 def _compacts(info: MailboxInfo) -> bool:
@@ -150,10 +160,11 @@ def _tasks(order: Order, scope: Scope, directory: Path, first: int) -> Iterator[
             info.name,
             info.identity,
             disposal=resolve_disposal(order, info),
-            refused=info.details.get("removal", "") if order.action.removes else "",
+            refused=_refused(order, info) if order.action.removes else "",
             space_for_removal=_space_for_removal(order, info),
         )
-        yield _SearchTask(unit, info, criteria, directory, order.caps)
+        rewrite = order.rewrite and registry.store(info.kind).capabilities.remakes
+        yield _SearchTask(unit, info, criteria, directory, order.caps, rewrite)
 
 
 def _space_for_removal(order: Order, info: MailboxInfo) -> int:
@@ -181,6 +192,7 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
     searched, count, doubtful, size = Searched(), 0, 0, 0
     lines: list[bytes] = []
     rest: list[bytes] = []
+    ids: list[str] = []
     for found in open_and_search(task.info, Criteria.from_canonical(task.criteria), searched, channel):
         if isinstance(found, NotTested):
             rest.append(canonical_json(not_tested_line(found)) + b"\n")
@@ -188,6 +200,7 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
         count += 1
         doubtful += bool(found.doubt)
         size += found.envelope.get("size") or 0
+        ids += [] if found.doubt else [found.id]
         lines.append(canonical_json(match_line(count, found)) + b"\n")
     hashes = []
     for path, content in (
@@ -198,8 +211,10 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
             write_durably(path, content)
         hashes.append(sha256_hex(b"".join(content)) if content else "")
     tally = searched.tally
+    refused = task.unit.refused or _over_cap(task, count, tally.seen)
+    unit = plan_remaking(task.unit, task.directory, ids) if task.rewrite and count and not refused else task.unit
     return replace(
-        task.unit,
+        unit,
         seen=tally.seen,
         bytes=tally.bytes,
         unreadable=tally.unreadable,
@@ -208,7 +223,7 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
         matches=count,
         match_bytes=size,
         doubtful=doubtful,
-        refused=task.unit.refused or _over_cap(task, count, tally.seen),
+        refused=refused,
         matches_sha256=hashes[0],
         untestable_sha256=hashes[1],
     )
@@ -246,6 +261,7 @@ def _over_cap(task: _SearchTask, matches: int, seen: int) -> str:
 
 def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, Any]:
     preserved = sum(_preserved(unit, order.evidence) for unit in units if unit.matches)
+    preserved += sum(unit.space_for_removal for unit in units if unit.rewrite)  # the old files go into the case
     total = sum(unit.matches for unit in units)
     over = order.caps.max_total is not None and order.action.removes and total > order.caps.max_total
     return {
@@ -255,6 +271,7 @@ def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, 
         "evidence": order.evidence,
         "part_size": order.part_size,
         **({"compact": True} if order.compact else {}),
+        **({"rewrite": True} if order.rewrite else {}),
         "caps": asdict(order.caps),
         "refused": f"{total} matches, more than --max-total {order.caps.max_total} (safety rule S04)" if over else "",
         "criteria": order.criteria.canonical(),

@@ -28,6 +28,7 @@ from excise.engine.channel import Channel, Progress, UnitError, run_units
 from excise.engine.import_run import run_import_unit
 from excise.engine.journal import Journal, replay
 from excise.engine.planner import check_space
+from excise.engine.remaking import lost_of
 from excise.engine.restore import run_restore_unit
 from excise.engine.unit import UnitResult, UnitTask, run_unit
 from excise.model.item import INCOMPLETE, Action, Outcome
@@ -39,7 +40,10 @@ _WHOLE = (Outcome.COPIED, Outcome.IMPORTED)
 
 @dataclass(slots=True)
 class RunResult:
-    """How a run ended: item counts by outcome, what went wrong with which mailbox, the audit head, the exit status."""
+    """How a run ended: item counts by outcome, what went wrong with which mailbox, the audit head, the exit status.
+
+    ``lost``: items of files made anew that could not be read, so that the kept originals alone have them.
+    """
 
     plan: Plan
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -47,6 +51,7 @@ class RunResult:
     late: int = 0
     open_items: int = 0
     incomplete: int = 0
+    lost: int = 0
     head: str = ""
     sealed: bool = False
     interrupted: bool = False
@@ -189,6 +194,8 @@ def unit_counts(case: Case, plan: Plan) -> list[tuple[UnitPlan, Counter[str]]]:
 
 def _count(case: Case, plan: Plan, result: RunResult) -> None:
     for unit in plan.units:
+        if unit.rewrite and unit.matches:
+            result.lost += lost_of(read_chain(case.unit_dir(unit.unit) / "journal.jsonl").records)
         if unit.matches:
             _, status = unit_status(case, plan, unit)
             for item in status.values():
@@ -204,7 +211,7 @@ def _exit_code(plan: Plan, result: RunResult) -> int:
     outcomes = {Outcome(value) for value in result.outcomes}
     if any(not outcome.finished_well and outcome not in (Outcome.HELD, Outcome.REFUSED) for outcome in outcomes):
         codes.append(9)
-    if result.incomplete:
+    if result.incomplete or result.lost:
         codes.append(9)
     if Outcome.HELD in outcomes:
         codes.append(8)

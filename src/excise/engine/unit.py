@@ -35,9 +35,10 @@ from excise.core.files import flush_names, os_error
 from excise.criteria import Criteria
 from excise.engine.channel import Channel
 from excise.engine.journal import Journal
+from excise.engine.remaking import Originals, remake
 from excise.engine.search import Match, Searched, search_mailbox
 from excise.engine.states import Event, State
-from excise.model.item import INCOMPLETE, Disposal, Fetched, Outcome, Target, Whereabouts
+from excise.model.item import INCOMPLETE, Disposal, Fetched, Outcome, Removal, Target, Whereabouts
 from excise.store_api import registry
 from excise.store_api.errors import ItemChanged, ItemDamaged, ItemNotFound, MailboxChanged
 from excise.store_api.protocols import Compacting, Mailbox, iterate_removals
@@ -140,8 +141,8 @@ class UnitRun:
         """
         types = [record["type"] for record in self.journal.records]
         begun = len(types) - types[::-1].index(Event.REMOVING) if Event.REMOVING in types else 0
-        rewrites = registry.store(self.unit.kind).capabilities.rewrites
-        return rewrites and begun > 0 and "identity" not in types[begun:]
+        rewrites = self.unit.rewrite or registry.store(self.unit.kind).capabilities.rewrites
+        return bool(rewrites) and begun > 0 and "identity" not in types[begun:]
 
     # Preserving
 
@@ -307,7 +308,7 @@ class UnitRun:
         gone = self._gone_before(mailbox, before, disposal)
         left = [self.target(item) for item in todo if item not in gone]
         try:
-            removals = iterate_removals(left, mailbox.remove(left, disposal))
+            removals = iterate_removals(left, self._take_out(mailbox, left, disposal))
         except ValueError as error:
             raise ExciseError(f"{self.unit.name}: {error}: the store's plug-in does not keep its contract") from error
         self.journal.note("identity", identity=mailbox.info.identity)
@@ -326,6 +327,12 @@ class UnitRun:
                 detail = f"reported removed, but found {where[item_id].value} when looked for"
             outcomes.append((item, outcome, detail))
         self._end_removal(outcomes, {item for item in todo if where[self.target(item).id] is Whereabouts.HERE})
+
+    def _take_out(self, mailbox: Mailbox, targets: list[Target], disposal: Disposal) -> Iterator[Removal]:
+        if not self.unit.rewrite:
+            return mailbox.remove(targets, disposal)
+        originals = Originals(self.case, self.evidence, self.directory, self.journal, self.unit)
+        return iter(remake(originals, self.plan, self.unit, mailbox, targets))
 
     def _settle(self, mailbox: Mailbox) -> None:
         """See to it that a removal left nothing beside the mailbox (a replaced file holds what was removed)."""
@@ -356,7 +363,7 @@ class UnitRun:
     def compact(self, mailbox: Mailbox) -> None:
         """Where the plan says so and something was removed, have the mailbox written anew without its free space."""
         removed = any(item.outcome is Outcome.REMOVED for item in self.journal.status.values())
-        if self.plan.header.get("compact") and removed and isinstance(mailbox, Compacting):
+        if self.plan.header.get("compact") and removed and not self.unit.rewrite and isinstance(mailbox, Compacting):
             self.journal.note("compacted", what=mailbox.compact())
 
     def prove(self, mailbox: Mailbox) -> None:

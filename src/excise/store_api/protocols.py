@@ -33,7 +33,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from excise.model.item import Deposit, Disposal, Fetched, Placed, Removal, Target, Whereabouts
 from excise.model.message import MessageView
@@ -49,6 +49,7 @@ class Capabilities:
     processes.
     ``removal_refused_because``: why ``disposals`` is empty, for the user.
     ``compacts``: its mailboxes are ``Compacting``. ``takes_items``: a deposit's ``item`` is put property for property.
+    ``remakes``: its mailboxes are ``Remaking``.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class Capabilities:
     removal_refused_because: str = ""
     compacts: bool = False
     takes_items: bool = False
+    remakes: bool = False
 
     @property
     def default_disposal(self) -> Disposal | None:
@@ -232,6 +234,41 @@ class Compacting(Protocol):
 
     def compact(self) -> str:
         """Do it; what was done, in words. The mailbox's identity and all its items stay; on an error all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remake:
+    """What making a mailbox's file anew would come to.
+
+    ``reason``: why nothing can be removed from it in place; ``kept``: the number of items that the new file would have;
+    ``lost``: what cannot be read, which the old file alone would have.
+    """
+
+    reason: str
+    kept: int
+    lost: tuple[Unreadable, ...]
+
+
+@runtime_checkable
+class Remaking(Protocol):
+    """A mailbox whose file can be made anew of all that can be read of it, where nothing can be removed in place."""
+
+    def plan_remake(self, ids: Collection[str]) -> Remake | None:
+        """What it would come to without the items ``ids``; None where they can be removed in place. Only reads."""
+
+    def remake(
+        self,
+        targets: Sequence[Target],
+        planned: Remake,
+        keep: Callable[[BinaryIO], None],
+        about_to: Callable[[BinaryIO, Remake], None],
+    ) -> Iterator[Removal]:
+        """Make it anew without ``targets``, of which each is read again first as in ``remove``, and answer for each.
+
+        The old file, open for reading, is given to ``keep`` before anything is made, and to ``about_to`` right before
+        the new one takes its name; what they raise leaves it as it was. Refused where more would be lost than is
+        ``planned``. The new file is read again and compared with the old one before that.
+        """
 
 
 @runtime_checkable

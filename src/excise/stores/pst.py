@@ -11,9 +11,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 from excise.core.errors import ExciseError
 from excise.core.text import shown
@@ -30,11 +31,12 @@ from excise.store_api.protocols import (
     Folder,
     MailboxInfo,
     NotSearched,
+    Remake,
     Store,
     Tally,
     Unreadable,
 )
-from excise.stores import pst_put
+from excise.stores import pst_put, pst_remake
 from excise.stores.mbox.beside import is_private
 from excise.stores.pst_compact import compact
 from excise.stores.pst_file import PstFile, Unreachable
@@ -201,6 +203,25 @@ class PstMailbox:
         self._take(PstFile(self._file.path))
         return done
 
+    def plan_remake(self, ids: Collection[str]) -> Remake | None:
+        """What a new file of all that can be read would come to; None where the items can be removed in place."""
+        return pst_remake.plan(self._file, self._tree.codec, ids)
+
+    def remake(
+        self,
+        targets: Sequence[Target],
+        planned: Remake,
+        keep: Callable[[BinaryIO], None],
+        about_to: Callable[[BinaryIO, Remake], None],
+    ) -> Iterator[Removal]:
+        """Make the file anew without ``targets``."""
+        self._require_writable()
+        work = pst_remake.Remaker(self._file.path, self._identity, self._tree.codec)
+        answers = work.remake(targets, planned, keep, about_to)
+        self._take(PstFile(self._file.path))
+        self._identity = self._file.identity()
+        yield from answers
+
     def look(self, targets: Sequence[Target]) -> Mapping[str, Whereabouts]:
         """Where each target is now; one that cannot be read is UNKNOWN."""
         self._refresh()
@@ -296,7 +317,9 @@ class PstStore:
     @property
     def capabilities(self) -> Capabilities:
         """Search, copy, put, and remove for good: a PST has no place where removed messages could be kept."""
-        return Capabilities(KIND, frozenset({Disposal.HARD}), can_put=True, compacts=True, takes_items=True)
+        return Capabilities(
+            KIND, frozenset({Disposal.HARD}), can_put=True, compacts=True, takes_items=True, remakes=True
+        )
 
     def claims(self, path: Path, head: bytes) -> bool:
         """True for a file that begins with ``!BDN`` and is no unfinished copy of another."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import excise.pst
@@ -37,33 +39,46 @@ def compact(path: Path, identity: str) -> str:
     But for Unfinished, the file is then as it was.
     """
     with PathStorage(path) as storage:
-        if storage.read_journal() is not None:
-            raise Unfinished(f"{path}: an earlier change was broken off", hint="Let excise resume finish it first.")
-        drop_unfinished(path)
-        new = unfinished_copy(path)
-        before = path.stat()
-        try:
-            _make(path, new, identity, before)
-            _require_unchanged(path, before)
-            size = new.stat().st_size
-            new.rename(path)
-        except BaseException as error:
-            new.unlink(missing_ok=True)
-            if isinstance(error, OSError):
-                raise os_error(error, path, "compacting (the file is as it was)") from error
-            raise
-        try:
-            fsync_directory(path.parent)
-        except OSError as error:
-            raise os_error(error, path, "flushing the name of the compacted file") from error
-    return f"{path}: compacted from {before.st_size:,} to {size:,} bytes"
+        make = partial(_make, path, identity)
+        before, after = replace_file(path, storage, make, "compacting")
+    return f"{path}: compacted from {before:,} to {after:,} bytes"
+
+
+def replace_file(
+    path: Path, storage: PathStorage, make: Callable[[Path, os.stat_result], None], doing: str
+) -> tuple[int, int]:
+    """Put the file that ``make`` makes, whole and compared, in the place of the locked one at ``path``; both sizes.
+
+    ``make`` is given where to make it, and the old file's status. On an error, but for one of the last flush, the old
+    file is as it was and nothing is left beside it.
+    """
+    if storage.read_journal() is not None:
+        raise Unfinished(f"{path}: an earlier change was broken off", hint="Let excise resume finish it first.")
+    drop_unfinished(path)
+    new = unfinished_copy(path)
+    before = path.stat()
+    try:
+        make(new, before)
+        _require_unchanged(path, before)
+        size = new.stat().st_size
+        new.rename(path)
+    except BaseException as error:
+        new.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise os_error(error, path, f"{doing} (the file is as it was)") from error
+        raise
+    try:
+        fsync_directory(path.parent)
+    except OSError as error:
+        raise os_error(error, path, "flushing the name of the new file") from error
+    return before.st_size, size
 
 
 def _require_unchanged(path: Path, before: os.stat_result) -> None:
     after = path.stat()
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise MailboxChanged(
-            f"{path}: another program wrote to the file while it was locked; it was not compacted",
+            f"{path}: another program wrote to the file while it was locked; it stays as that left it",
             hint="Find out which program does not keep to the locks, then run the command again.",
         )
 
@@ -78,22 +93,28 @@ def drop_unfinished(path: Path) -> bool:
     return found
 
 
-def _make(path: Path, new: Path, identity: str, before: os.stat_result) -> None:
+def _make(path: Path, identity: str, new: Path, before: os.stat_result) -> None:
     """The copy, whole, compared, checked and flushed."""
     with durable_file(new, readable=True) as stream:
         excise.pst.compact(path, stream)
-        source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            keep_metadata(path, source, stream.fileno(), before, identity_of(source, before))
-        finally:
-            os.close(source)
+        hand_on(path, stream.fileno(), before)
+    _compare(path, new, identity)
+
+
+def hand_on(path: Path, new: int, before: os.stat_result) -> None:
+    """Give the file ``new`` owner, mode, attributes and identity of the one at ``path``; Refused where that cannot
+    be."""
+    source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        keep_metadata(path, source, new, before, identity_of(source, before))
+    finally:
+        os.close(source)
     if IDENTITY not in os.listxattr(new):
         raise Refused(
             "S30",
-            f"{path}: its file system keeps no extended attributes: the compacted file would be another mailbox",
-            hint="It was not compacted. Leave --compact out, and compact it in Outlook.",
+            f"{path}: its file system keeps no extended attributes: the new file would be another mailbox",
+            hint="It is as it was. Leave --compact or --rewrite out.",
         )
-    _compare(path, new, identity)
 
 
 def _compare(path: Path, new: Path, identity: str) -> None:

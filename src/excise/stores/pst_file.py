@@ -186,6 +186,9 @@ class PstFile:
             found["record key"] = "none; the file is told by device and inode alone"
         if refused := self._removal_refused():
             found["removal"] = refused
+            if self.status.st_nlink == 1:
+                # What is to stay can go into a new file (``pst_remake``).
+                found["rewrite"] = "possible"
         return found
 
     def _removal_refused(self) -> str:

@@ -45,14 +45,26 @@ class PstRemoval:
 
         Errors as of ``excise.pst.purge``; MailboxChanged where another file stands at the path.
         """
-        nids = {target.id: _message_nid(target.id) for target in targets}
-        self._versions = {nid: target.version for target in targets if (nid := nids[target.id]) is not None}
+        self._ask_for(targets)
         recover(self._path)
         if self._versions:
             excise.pst.purge(self._path, self._versions, check=self._is_as_planned)
             # Or a dead lock stood there after a power cut.
             flush_names(self._path.parent, self._path.parent)
-        return [self._answer(target.id, nids[target.id]) for target in targets]
+        return self.answers(targets)
+
+    def going(self, reader: Reader, targets: Sequence[Target]) -> frozenset[int]:
+        """The NIDs of those of ``targets`` that are as planned in the file, which is locked and ``reader`` reads."""
+        self._ask_for(targets)
+        return frozenset(nid for nid in sorted(self._versions) if self._is_as_planned(reader, nid))
+
+    def answers(self, targets: Sequence[Target]) -> list[Removal]:
+        """The answers, once what goes is gone."""
+        return [self._answer(target.id, message_nid(target.id)) for target in targets]
+
+    def _ask_for(self, targets: Sequence[Target]) -> None:
+        asked = ((message_nid(target.id), target.version) for target in targets)
+        self._versions = {nid: version for nid, version in asked if nid is not None}
 
     def _answer(self, item_id: str, nid: int | None) -> Removal:
         if nid is None:
@@ -112,7 +124,7 @@ def recover(path: Path) -> Sequence[str]:
     return () if done is Recovery.NOTHING else (f"{path}: {_WORDS[done]}",)
 
 
-def _message_nid(item_id: str) -> int | None:
+def message_nid(item_id: str) -> int | None:
     """The NID that ``item_id`` names, where it is one as this store writes it, and of a message."""
     if len(item_id) > _LONGEST_ID:
         return None

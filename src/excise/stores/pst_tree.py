@@ -23,6 +23,7 @@ from functools import cached_property
 from itertools import islice
 
 from excise.core.text import shown
+from excise.mapi import codepages
 from excise.mapi.properties import DEFAULT_CODE_PAGE, PropertyBag, decode_string8
 from excise.mapi.tags import PidTagInternetCodepage, PidTagMessageCodepage, PropertyType
 from excise.pst.disk.ids import NID_TYPE_ASSOC_MESSAGE, NID_TYPE_CONTENTS_TABLE, nid_type, sibling_nid
@@ -88,6 +89,11 @@ class PstTree:
         orphans = self._orphans(paths.keys())
         if orphans:
             yield PstFolder(ORPHANS, orphans)
+
+    @property
+    def codec(self) -> str:
+        """What the folder names of an ANSI file are decoded with."""
+        return codepages.codec(self._code_page) or "cp1252"
 
     def problems(self, found: PstFolder) -> Iterator[Unreadable]:
         """What of the folder itself cannot be read, and what its contents table lists that is not in it."""

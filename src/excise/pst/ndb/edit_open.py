@@ -17,10 +17,10 @@ _VERSION = 23
 _MAX_UNIQUE = 0xFFFF0000
 # Far above what a file can have, and far below where a BID no longer has room in its eight bytes.
 _MAX_NEXT_BID = 1 << 62
-_REWRITE = "It can only be written anew: what is to stay, into a new PST file."
-_ON_SERVER = "Remove the messages on the server; or write what is to stay into a new PST file."
+_REWRITE = "It can only be written anew: what is to stay, into a new PST file (--rewrite)."
+_ON_SERVER = "Remove the messages on the server; or write what is to stay into a new PST file (--rewrite)."
 _EXPORT = "Open it in Outlook as its owner and export it without protection; without the key nothing else remains."
-_DAMAGED = "Restore it from a backup; or write what can be read, without the messages, into a new PST file."
+_DAMAGED = "Restore it from a backup; or write what can be read, without the messages, into a new PST file (--rewrite)."
 
 
 class NotEditable(DamagedInput):
