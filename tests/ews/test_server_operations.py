@@ -117,8 +117,15 @@ def test_a_stale_change_key_is_refused(anna: tuple[Client, World, Mailbox]) -> N
     client, world, mailbox = anna
     identity = ids_of(world, mailbox)[0]
     world.touch(world.items_in(mailbox, "inbox")[0])
+    change = '<t:SetItemField><t:FieldURI FieldURI="message:IsRead"/><t:Message><t:IsRead>1</t:IsRead></t:Message>'
+    update = (
+        '<m:UpdateItem ConflictResolution="AutoResolve" MessageDisposition="SaveOnly"><m:ItemChanges><t:ItemChange>'
+        f"{identity}<t:Updates>{change}</t:SetItemField></t:Updates></t:ItemChange></m:ItemChanges></m:UpdateItem>"
+    )
+    assert client.codes(update) == ["ErrorIrresolvableConflict"]
+    client.server.quirks.check_change_keys_on_delete = True
     assert client.codes(delete([identity])) == ["ErrorStaleObject"]
-    client.server.quirks.check_change_keys = False
+    client.server.quirks.check_change_keys_on_delete = False
     assert client.codes(delete([identity])) == ["NoError"]
 
 

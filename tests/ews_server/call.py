@@ -61,6 +61,7 @@ class Call:
             self.world,
             fraction=self.quirks.fraction,
             mime_anew=self.quirks.mime_anew,
+            find_gives_addresses=self.quirks.find_gives_addresses,
             mime_for_all=self.quirks.mime_for_all_classes,
             rights=effective_rights(held) if folder else None,
         )
@@ -133,10 +134,10 @@ class Call:
         self.allowed(self.world.folders[item.folder], "read")
         return item, wanted.part
 
-    def check_change_key(self, element: Element, item: Item, code: str) -> None:
+    def check_change_key(self, element: Element, item: Item, code: str, *, checked: bool) -> None:
         """Refuse a ChangeKey that is not the item's, where this server checks them."""
         given = element.get("ChangeKey")
-        if given and self.quirks.check_change_keys and given != ids.change_key("item", item.version):
+        if given and checked and given != ids.change_key("item", item.version):
             raise EwsError(code, "The operation failed because the change key is not current.")
 
     def _decoded(self, text: str, kind: str) -> ids.Id:

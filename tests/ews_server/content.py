@@ -13,6 +13,7 @@ from email.utils import format_datetime, formataddr, parsedate_to_datetime
 from .item_fields import CLASSES, KINDS
 from .mime import Address, view
 from .model import Extended, Item
+from .properties import KEYWORDS
 from .shapes import extended_key
 from .soap import Element, EwsError, T
 
@@ -41,6 +42,8 @@ def new_item(element: Element, now: datetime) -> dict[str, object]:
     extended = dict(_extended(element))
     flags = extended.pop(_FLAGS, None)
     given = int(str(flags[1])) if flags else 0x9
+    keywords = extended.pop(KEYWORDS, ("StringArray", []))[1]
+    categories = [text.text or "" for text in element.iterfind(f"{{{T}}}Categories/{{{T}}}String")]
     read = element.findtext(f"{{{T}}}IsRead")
     return {
         "item_class": element.findtext(f"{{{T}}}ItemClass") or _class_of(kind),
@@ -50,7 +53,7 @@ def new_item(element: Element, now: datetime) -> dict[str, object]:
         "read": bool(given & 1) if read is None else _true(read),
         "draft": bool(given & 8),
         "flag_status": element.findtext(f"{{{T}}}Flag/{{{T}}}FlagStatus") or "NotFlagged",
-        "categories": [text.text or "" for text in element.iterfind(f"{{{T}}}Categories/{{{T}}}String")],
+        "categories": categories or list(keywords),
         "values": _values(element, kind, extended),
         "extended": extended,
     }
@@ -147,7 +150,10 @@ def change(item: Item, update: Element) -> bool:
     if local(path) == "ExtendedFieldURI":
         if setting:
             key, value = extended_value(update[1][0])
-            item.extended[key] = value
+            if key == KEYWORDS:
+                item.categories = list(value[1])
+            else:
+                item.extended[key] = value
         else:
             item.extended.pop(extended_key(path), None)
         return False

@@ -80,6 +80,22 @@ FIELDS: dict[str, Callable[[Item, View], Value]] = {
 }
 
 
+# The property sets that EWS calls by name.
+_OUTLOOK = "-0000-0000-C000-000000000046"
+PROPERTY_SETS = {
+    "Meeting": "6ED8DA90-450B-101B-98DA-00AA003F1305",
+    "Appointment": f"00062002{_OUTLOOK}",
+    "Common": f"00062008{_OUTLOOK}",
+    "PublicStrings": f"00020329{_OUTLOOK}",
+    "Address": f"00062004{_OUTLOOK}",
+    "InternetHeaders": f"00020386{_OUTLOOK}",
+    "CalendarAssistant": "11000E07-B51B-40D6-AF21-CAA85EDAB1D0",
+    "UnifiedMessaging": "4442858E-A9E3-4E80-B900-317A210CC15B",
+    "Task": f"00062003{_OUTLOOK}",
+    "Sharing": f"00062040{_OUTLOOK}",
+}
+
+
 def field(item: Item, uri: str) -> Value:
     """What the item answers to a FieldURI; None where it has no such property."""
     if uri in item.values:
@@ -95,7 +111,7 @@ def key(
     """The key under which an extended property is kept: a tag, or a named property's set and name or number."""
     if tag != "":
         return f"tag:{int(tag, 0) if isinstance(tag, str) else tag:04x}:{kind}"
-    return f"named:{property_set.lower()}:{name or number}:{kind}"
+    return f"named:{PROPERTY_SETS.get(property_set, property_set).lower()}:{name or number}:{kind}"
 
 
 def _integer(value: int | None) -> Extended | None:
@@ -152,6 +168,7 @@ TAGS: dict[int, Callable[[Item, View], Extended | None]] = {
     0x0E06: lambda item, seen: _time(item.received),
     0x0E07: lambda item, seen: _integer(_message_flags(item, seen)),
     0x0E08: lambda item, seen: _integer(size(item)),
+    0x0E23: lambda item, seen: _integer(item.number),
     0x0E1B: lambda item, seen: ("Boolean", "true" if seen.attachments else "false"),
     0x0E1D: lambda item, seen: _string(seen.topic),
     0x1000: lambda item, seen: _string(seen.text),
@@ -159,6 +176,7 @@ TAGS: dict[int, Callable[[Item, View], Extended | None]] = {
     0x1035: lambda item, seen: _string(seen.message_id),
     0x1039: lambda item, seen: _string(seen.references),
     0x1042: lambda item, seen: _string(seen.in_reply_to),
+    0x10F3: lambda item, seen: _string(f"{item.number}.EML"),
     0x1090: lambda item, seen: _integer(_FLAGS[item.flag_status]),
     0x3007: lambda item, seen: _time(item.created),
     0x3008: lambda item, seen: _time(item.modified),
@@ -166,6 +184,7 @@ TAGS: dict[int, Callable[[Item, View], Extended | None]] = {
     0x5D01: lambda item, seen: _person(seen.sender, "address"),
     0x5D02: lambda item, seen: _person(seen.from_, "address"),
     0x65E2: lambda item, seen: _binary(item.version.to_bytes(8, "big")),
+    0x670E: lambda item, seen: _string(f"http://127.0.0.1/exchange/{item.mailbox}/-FlatUrlSpace-/{item.number}.EML"),
 }
 
 
@@ -174,13 +193,27 @@ def extended(world: World, item: Item, wanted: str) -> Extended | None:
     if wanted in item.extended:
         return item.extended[wanted]
     if not wanted.startswith("tag:"):
-        return None
+        return _named(item, wanted)
     _, tag, kind = wanted.split(":")
-    if int(tag, 16) == 0x0FFF:
+    if int(tag, 16) in (0x0FFF, 0x0FF9):
         return _binary(ids.raw("item", world.mailboxes[item.mailbox].guid, item.number))
     made = TAGS.get(int(tag, 16))
     found = made(item, view(item.mime)) if made else None
     return found if found and found[0] == kind else None
+
+
+KEYWORDS = key(property_set="PublicStrings", name="Keywords", kind="StringArray")
+_HEADERS = f"named:{PROPERTY_SETS['InternetHeaders'].lower()}:"
+
+
+def _named(item: Item, wanted: str) -> Extended | None:
+    """Categories, and any header by its name."""
+    if wanted == KEYWORDS and item.categories:
+        return "StringArray", list(item.categories)
+    if wanted.startswith(_HEADERS) and wanted.endswith(":String"):
+        name = wanted.removeprefix(_HEADERS).removesuffix(":String").lower()
+        return _string(next((value for header, value in view(item.mime).headers if header.lower() == name), None))
+    return None
 
 
 def folder_size(world: World, folder: Folder) -> int:
@@ -224,6 +257,8 @@ def folder_extended(world: World, folder: Folder, wanted: str) -> Extended | Non
         0x3617: _integer(sum(world.items[number].associated for number in folder.items)),
         0x3601: _integer(2 if folder.search else 0 if not folder.parent else 1),
         0x66A1: _integer(1033),
+        0x670A: _time(datetime.fromtimestamp(folder.version, UTC)),
+        0x6751: _integer(world.counters["item"] + 1),
     }
     found = made.get(tag)
     return found if found and found[0] == kind else None

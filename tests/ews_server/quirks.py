@@ -20,6 +20,10 @@ class Quirks:
     fault_detail: bool = True
     fraction: int = 0
     check_change_keys: bool = True
+    # DavMail removes with ChangeKeys that its own changes made stale, and is used with Exchange.
+    check_change_keys_on_delete: bool = False
+    find_gives_addresses: bool = False
+    delegates_use_deleted_items: bool = False
     mime_anew: bool = True
     mime_for_all_classes: bool = False
     honour_restrictions: bool = True
@@ -46,6 +50,8 @@ def gromox() -> Quirks:
         fault_detail=False,
         fraction=9,
         check_change_keys=False,
+        find_gives_addresses=True,
+        delegates_use_deleted_items=True,
         mime_for_all_classes=True,
         honour_query_strings=False,
         body_restrictions=False,

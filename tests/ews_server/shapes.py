@@ -80,6 +80,7 @@ class Rendering:
     fraction: int = 0
     mime_anew: bool = True
     mime_for_all: bool = False
+    find_gives_addresses: bool = False
     rights: Element | None = None
 
     def item(self, item: Item, shape: Shape, *, cut: bool = False) -> Element:
@@ -131,6 +132,8 @@ class Rendering:
         if value is None:
             return None
         if isinstance(value, Address):
+            if cut and not self.find_gives_addresses:
+                return t(name, None, t("Mailbox", None, t("Name", value.name or value.address)))
             return t(name, None, mailbox_element(value))
         if isinstance(value, list):
             return t(name, None, *(_entry(entry) for entry in value))

@@ -81,7 +81,8 @@ def update_item(call: Call) -> Element:
                 "Calendar items need SendMeetingInvitationsOrCancellations.",
             )
         if resolution != "AlwaysOverwrite":
-            call.check_change_key(element[0], item, "ErrorIrresolvableConflict")
+            checked = call.quirks.check_change_keys
+            call.check_change_key(element[0], item, "ErrorIrresolvableConflict", checked=checked)
         _change(call, item, element)
         subject = view(item.mime).subject
         if kind == "Message" and disposition != "SaveOnly":

@@ -20,13 +20,21 @@ def delete_item(call: Call) -> Element:
 
     def answer(element: Element) -> Iterable[Element]:
         item = call.item(element, "delete")
-        call.check_change_key(element, item, "ErrorStaleObject")
+        call.check_change_key(element, item, "ErrorStaleObject", checked=call.quirks.check_change_keys_on_delete)
+        if how == "MoveToDeletedItems" and not call.quirks.delegates_use_deleted_items:
+            _refuse_delegate(call, item)
         kind = kind_of_class(item.item_class)
         _check_sending(call, item, kind)
         remove(call.world, item, how)
         return ()
 
     return call.response(call.each(call.all("m:ItemIds/*"), answer))
+
+
+def _refuse_delegate(call: Call, item: Item) -> None:
+    """Delegates must move to Deleted Items by MoveItem, as Microsoft documents of DeleteItem."""
+    if call.actor != item.mailbox and call.world.mailboxes[item.mailbox].kind != "public":
+        raise EwsError("ErrorCannotDeleteObject", "The delegate cannot move the item to Deleted Items.")
 
 
 def _check_sending(call: Call, item: Item, kind: str) -> None:
@@ -85,7 +93,6 @@ def _transfer(call: Call, needs: str, act: Callable[[Item, Folder], Item]) -> El
     def answer(element: Element) -> Iterable[Element]:
         target = call.target("m:ToFolderId", "create")
         item = call.item(element, needs)
-        call.check_change_key(element, item, "ErrorStaleObject")
         if target.search:
             raise EwsError("ErrorMoveCopyFailed", "Search folders hold no items.")
         elsewhere = target.mailbox != item.mailbox
