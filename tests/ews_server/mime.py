@@ -68,7 +68,7 @@ def view(mime: bytes) -> View:
     """Parse a message; anything is a message."""
     parsed = message_from_bytes(mime, policy=compat32)
     text, html, attachments = _contents(parsed)
-    headers = tuple((name, _decoded(str(value))) for name, value in parsed.items())
+    headers = tuple((name, _decoded(value)) for name, value in _raw(parsed))
     from_ = _addresses(parsed, "From")
     subject = _unfolded(_header(parsed, "Subject"))
     return View(
@@ -221,9 +221,20 @@ def _text(part: Message) -> str:
         return data.decode("latin-1")
 
 
+def _raw(parsed: Message) -> list[tuple[str, str]]:
+    """The headers as text; bytes beyond ASCII are UTF-8, else Latin-1."""
+    found = []
+    for name, value in parsed.raw_items():
+        data = str(value).encode("ascii", "surrogateescape")
+        try:
+            found.append((name, data.decode("utf-8")))
+        except UnicodeDecodeError:
+            found.append((name, data.decode("latin-1")))
+    return found
+
+
 def _header(parsed: Message, name: str) -> str:
-    value = parsed.get(name)
-    return "" if value is None else _decoded(str(value))
+    return next((_decoded(value) for header, value in _raw(parsed) if header.lower() == name.lower()), "")
 
 
 def _decoded(value: str) -> str:
@@ -248,7 +259,7 @@ def _unfolded(value: str) -> str:
 
 
 def _addresses(parsed: Message, name: str) -> tuple[Address, ...]:
-    values = [str(value) for value in parsed.get_all(name, [])]
+    values = [_unfolded(value) for header, value in _raw(parsed) if header.lower() == name.lower()]
     return tuple(
         Address(_unfolded(_decoded(person)), address.strip()) for person, address in getaddresses(values) if address
     )
