@@ -99,9 +99,11 @@ class Client:
 
 
 @contextmanager
-def serving(world: World, quirks: Quirks | None = None, **options: object) -> Iterator[Server]:
+def serving(
+    world: World, quirks: Quirks | None = None, *, validated: bool = True, **options: object
+) -> Iterator[Server]:
     """A server over a world, which validates against the schemas where there are any; nothing may have broken them."""
-    schemas = SCHEMAS if SCHEMAS and SCHEMAS.is_dir() else None
+    schemas = SCHEMAS if validated and SCHEMAS and SCHEMAS.is_dir() else None
     with Server(world, quirks=quirks, schemas=schemas, **options) as server:  # type: ignore[arg-type]
         yield server
         assert not server.log.errors

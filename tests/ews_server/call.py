@@ -11,7 +11,7 @@ from .model import Folder, Item, Mailbox, User
 from .quirks import Quirks
 from .rights import effective_rights, is_system, rights
 from .shapes import Rendering
-from .soap import Element, Envelope, EwsError, M, T, error_message, m, message
+from .soap import Element, Envelope, EwsError, M, SoapFault, T, error_message, m, message
 from .tree import PARTS
 from .world import World
 
@@ -61,6 +61,8 @@ class Call:
             self.world,
             fraction=self.quirks.fraction,
             mime_anew=self.quirks.mime_anew,
+            received_always=self.quirks.received_always,
+            distinguished_always=self.quirks.distinguished_always,
             find_gives_addresses=self.quirks.find_gives_addresses,
             mime_for_all=self.quirks.mime_for_all_classes,
             rights=effective_rights(held) if folder else None,
@@ -170,6 +172,8 @@ class Call:
                 late = self.faults.after_part(self.operation, place, self.actor)
                 if late is not None:
                     raise late
+            except SoapFault:
+                raise
             except EwsError as error:
                 made = error_message(self.operation, error, *on_error())
             found.append(made)

@@ -65,7 +65,12 @@ class Folder:
     items: list[int] = field(default_factory=list)
     children: list[int] = field(default_factory=list)
     extended: dict[str, Extended] = field(default_factory=dict)
-    search: bool = False
+    finds: str = ""
+
+    @property
+    def search(self) -> bool:
+        """Whether it is a search folder: it holds nothing, and shows what lies elsewhere (all, flagged, contacts)."""
+        return bool(self.finds)
 
 
 @dataclass

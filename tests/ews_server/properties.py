@@ -223,7 +223,7 @@ def folder_size(world: World, folder: Folder) -> int:
 
 def folder_field(world: World, folder: Folder, uri: str) -> Value:
     """What a folder answers to a FieldURI of text or number."""
-    visible = [world.items[number] for number in folder.items if not world.items[number].associated]
+    visible = [item for item in world.shown_in(folder) if not item.associated]
     found: dict[str, Value] = {
         "folder:DisplayName": folder.name,
         "folder:FolderClass": folder.folder_class or None,

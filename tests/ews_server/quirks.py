@@ -38,6 +38,9 @@ class Quirks:
     unknown_mailbox: str = "ErrorNonExistentMailbox"
     malformed_id: str = "ErrorInvalidIdMalformed"
     received_always: bool = False
+    distinguished_always: bool = False
+    # Requests that break the schemas are refused, where the server has the schemas.
+    validate_requests: bool = True
 
 
 def gromox() -> Quirks:
@@ -64,4 +67,6 @@ def gromox() -> Quirks:
         unknown_mailbox="ErrorCannotFindUser",
         malformed_id="ErrorInvalidId",
         received_always=True,
+        distinguished_always=True,
+        validate_requests=False,
     )

@@ -52,6 +52,37 @@ def effective_rights(held: frozenset[str]) -> Element:
     )
 
 
+def permission_set(folder: Folder) -> Element:
+    """The PermissionSet element: what everybody gets, and what the named users do."""
+    calendar = folder.folder_class.startswith("IPF.Appointment")
+    prefix = "Calendar" if calendar else ""
+    users = {"Default": folder.permissions.get("default", "None"), "Anonymous": "None"}
+    users |= {user: level for user, level in folder.permissions.items() if user != "default"}
+    entries = [_permission(f"{prefix}Permission", user, level) for user, level in users.items()]
+    return t("PermissionSet", None, t(f"{prefix}Permissions", None, *entries))
+
+
+def _permission(name: str, user: str, level: str) -> Element:
+    held = LEVELS[level]
+    distinguished = user in ("Default", "Anonymous")
+    who = t("DistinguishedUser", user) if distinguished else t("PrimarySmtpAddress", user)
+    level_element = "CalendarPermissionLevel" if name.startswith("Calendar") else "PermissionLevel"
+    return t(
+        name,
+        None,
+        t("UserId", None, who),
+        t("CanCreateItems", flag("create" in held)),
+        t("CanCreateSubFolders", flag("hierarchy" in held)),
+        t("IsFolderOwner", flag(level == "Owner")),
+        t("IsFolderVisible", flag("visible" in held)),
+        t("IsFolderContact", flag(False)),
+        t("EditItems", "All" if "modify" in held else "None"),
+        t("DeleteItems", "All" if "delete" in held else "None"),
+        t("ReadItems", "FullDetails" if "read" in held else "None"),
+        t(level_element, level if level != "FolderVisible" else "Custom"),
+    )
+
+
 def actor_of(world: World, user: User, impersonated: str, unknown: str) -> str:
     """The address in whose name a request acts; SoapFault where the user may not act so."""
     if not impersonated:

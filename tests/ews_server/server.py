@@ -148,7 +148,7 @@ class Server:
         try:
             request = parse_envelope(data)
             actor = self._actor(user, request)
-            self._note(request, user, actor, anchor, len(data))
+            self._refuse_invalid(self._note(request, user, actor, anchor, len(data)))
             call = Call(self.world, request, user, actor, self.quirks, self.faults)
             for fault in self.faults.before(request.operation, actor):
                 self._strike(fault)
@@ -161,6 +161,10 @@ class Server:
             self.log.errors.append(traceback.format_exc())
             internal = EwsError("ErrorInternalServerError", "An internal server error occurred.")
             return 500, None, fault_element(internal), []
+
+    def _refuse_invalid(self, complaints: tuple[str, ...]) -> None:
+        if complaints and self.quirks.validate_requests:
+            raise SoapFault("ErrorSchemaValidation", f"The request failed schema validation: {complaints[0]}")
 
     def _actor(self, user: User, request: Envelope) -> str:
         try:
@@ -189,11 +193,12 @@ class Server:
         else:
             raise Dropped(fault)
 
-    def _note(self, request: Envelope, user: User, actor: str, anchor: str, size: int) -> None:
+    def _note(self, request: Envelope, user: User, actor: str, anchor: str, size: int) -> tuple[str, ...]:
         complaints = tuple(self.schemas.complaints(request.tree)) if self.schemas else ()
         with self.log.lock:
             self.log.requests.append(Request(request.operation, user.login, actor, anchor, size, complaints))
             self.log.count[request.operation] += 1
+        return complaints
 
 
 class Dropped(Exception):

@@ -12,6 +12,7 @@ from .mime import Address, Attachment, View, made_anew, view
 from .model import Extended, Folder, Item
 from .properties import extended, folder_extended, folder_field, key
 from .properties import field as value_of
+from .rights import permission_set
 from .soap import Element, EwsError, M, T, flag, t, time
 from .world import World
 
@@ -81,6 +82,8 @@ class Rendering:
     mime_anew: bool = True
     mime_for_all: bool = False
     find_gives_addresses: bool = False
+    received_always: bool = False
+    distinguished_always: bool = False
     rights: Element | None = None
 
     def item(self, item: Item, shape: Shape, *, cut: bool = False) -> Element:
@@ -101,6 +104,8 @@ class Rendering:
         wanted = {"item:ItemId", *shape.fields}
         if cut and (bad := (wanted & NOT_FOUND_BY_FIND) or (shape.mime and {"item:MimeContent"})):
             raise EwsError("ErrorInvalidPropertyRequest", f"Property is not valid for this operation: {sorted(bad)}")
+        if self.received_always:
+            wanted.add("item:DateTimeReceived")
         if shape.mime:
             wanted.add("item:MimeContent")
         everything = {*ITEM, *KINDS[kind]} - COSTLY
@@ -125,6 +130,9 @@ class Rendering:
         }
         if uri in special:
             return special[uri]()
+        if uri == "item:DateTimeReceived" and self.received_always and uri not in shape.fields:
+            # The sent time, where nobody asked for this property by name.
+            return self.value("DateTimeReceived", value_of(item, "item:DateTimeSent"))
         return self.value(uri.split(":")[1], value_of(item, uri), cut)
 
     def value(self, name: str, value: object, cut: bool = False) -> Element | None:
@@ -201,7 +209,8 @@ class Rendering:
         plain = {"DisplayName", "TotalCount", "ChildFolderCount", "UnreadCount"} if shape.base == "Default" else set()
 
         def add(name: str) -> None:
-            if everything or name in plain or f"folder:{name}" in shape.fields:
+            always = self.distinguished_always and name == "DistinguishedFolderId"
+            if everything or always or name in plain or f"folder:{name}" in shape.fields:
                 element = self._folder_field(folder, name)
                 if element is not None:
                     made.append(element)
@@ -212,7 +221,8 @@ class Rendering:
         made.extend(extended_element(uri, value, False) for uri, value in found if value is not None)
         for name in ("EffectiveRights", "DistinguishedFolderId"):
             add(name)
-        if made.tag not in (f"{{{T}}}CalendarFolder", f"{{{T}}}TasksFolder", f"{{{T}}}ContactsFolder"):
+        add("PermissionSet")
+        if made.tag not in (f"{{{T}}}CalendarFolder", f"{{{T}}}ContactsFolder"):
             add("UnreadCount")
         return made
 
@@ -222,6 +232,8 @@ class Rendering:
             return folder_id(self.world, above, "ParentFolderId")
         if name == "EffectiveRights":
             return self.rights
+        if name == "PermissionSet":
+            return permission_set(folder) if self.rights is not None else None
         return self.value(name, folder_field(self.world, folder, f"folder:{name}"))
 
 

@@ -7,17 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Born:
-    """A folder of a new mailbox: its distinguished id ("" for none), name, class and parent's key."""
+    """A folder of a new mailbox: its distinguished id ("" for none), name, class and parent's key.
+
+    `finds` makes it a search folder, which shows what lies elsewhere: all, flagged or contacts.
+    """
 
     key: str
     name: str
     folder_class: str
     parent: str
     distinguished: str = ""
+    finds: str = ""
 
 
-def _b(key: str, name: str, folder_class: str, parent: str, *, known: bool = True) -> Born:
-    return Born(key, name, folder_class, parent, key if known else "")
+def _b(key: str, name: str, folder_class: str, parent: str, *, known: bool = True, finds: str = "") -> Born:
+    return Born(key, name, folder_class, parent, key if known else "", finds)
 
 
 PRIMARY = (
@@ -25,8 +29,9 @@ PRIMARY = (
     _b("commonviews", "Common Views", "", "root", known=False),
     _b("deferredaction", "Deferred Action", "", "root", known=False),
     _b("searchfolders", "Finder", "", "root"),
-    _b("todosearch", "To-Do Search", "Outlook.Reminder", "root"),
-    _b("mycontacts", "MyContacts", "IPF.Note", "root"),
+    _b("allitems", "AllItems", "IPF.Note", "root", known=False, finds="all"),
+    _b("todosearch", "To-Do Search", "Outlook.Reminder", "root", finds="flagged"),
+    _b("mycontacts", "MyContacts", "IPF.Note", "root", finds="contacts"),
     _b("directory", "Directory", "IPF.Contact", "root"),
     _b("recoverableitemsroot", "Recoverable Items", "IPF.Note", "root"),
     _b("audits", "Audits", "IPF.Note", "recoverableitemsroot", known=False),

@@ -105,12 +105,12 @@ class World:
             self.note("list", made.address)
 
     def folder(
-        self, mailbox: Mailbox, parent: str | Folder, name: str, *, folder_class: str = "IPF.Note", search: bool = False
+        self, mailbox: Mailbox, parent: str | Folder, name: str, *, folder_class: str = "IPF.Note", finds: str = ""
     ) -> Folder:
-        """A folder below `parent` (a distinguished id, or a folder)."""
+        """A folder below `parent` (a distinguished id, or a folder); with `finds` a search folder, see `Folder`."""
         with self.lock:
             above = self.find_folder(mailbox, parent)
-            return self.add_folder(mailbox, above.part, above.number, name, folder_class, search=search)
+            return self.add_folder(mailbox, above.part, above.number, name, folder_class, finds=finds)
 
     def deliver(
         self,
@@ -174,6 +174,20 @@ class World:
         with self.lock:
             return [self.items[number] for number in self.find_folder(mailbox, folder).items]
 
+    def shown_in(self, folder: Folder) -> list[Item]:
+        """The items that a folder shows: its own, or of a search folder those of the whole mailbox that it finds."""
+        if not folder.search:
+            return [self.items[number] for number in folder.items]
+        mailbox = self.mailboxes[folder.mailbox]
+        root = self.folders[mailbox.distinguished["msgfolderroot"]]
+        every = [self.items[number] for below in self.below(root) for number in below.items]
+        wanted = {
+            "all": lambda item: True,
+            "flagged": lambda item: item.flag_status == "Flagged",
+            "contacts": lambda item: item.item_class.startswith("IPM.Contact"),
+        }[folder.finds]
+        return [item for item in every if wanted(item)]
+
     def below(self, folder: Folder) -> Iterator[Folder]:
         """Every folder below this one, parents first."""
         for number in folder.children:
@@ -193,7 +207,7 @@ class World:
         return self.counters[counter]
 
     def add_folder(
-        self, mailbox: Mailbox, part: str, parent: int, name: str, folder_class: str, *, search: bool = False
+        self, mailbox: Mailbox, part: str, parent: int, name: str, folder_class: str, *, finds: str = ""
     ) -> Folder:
         """A new folder below folder number `parent` (0: none)."""
         made = Folder(
@@ -204,7 +218,7 @@ class World:
             name=name,
             folder_class=folder_class,
             version=self.next("version"),
-            search=search,
+            finds=finds,
         )
         self.folders[made.number] = made
         self.note("folder", made.number)
@@ -291,7 +305,8 @@ class World:
         born: dict[str, Folder] = {}
         for folder in PARTS[part]:
             parent = born[folder.parent].number if folder.parent else 0
-            made = self.add_folder(mailbox, part, parent, _name(folder, language), folder.folder_class)
+            name = _name(folder, language)
+            made = self.add_folder(mailbox, part, parent, name, folder.folder_class, finds=folder.finds)
             made.distinguished = folder.distinguished
             born[folder.key] = made
             mailbox.distinguished[folder.key] = made.number

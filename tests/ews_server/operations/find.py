@@ -11,7 +11,7 @@ from ..properties import extended, field, folder_extended, folder_field
 from ..restriction import Subject, check, matches
 from ..rights import is_system, rights
 from ..shapes import Rendering, Shape, extended_key, m_items, parse_shape
-from ..soap import Element, EwsError, T, m, t
+from ..soap import Element, EwsError, SoapFault, T, m, t
 from .query import understood
 
 
@@ -103,8 +103,9 @@ def _found(call: Call, folder: Folder) -> list[Item]:
     traversal = call.body.get("Traversal", "Shallow")
     if traversal == "SoftDeleted":
         return []
-    every = [call.world.items[number] for number in folder.items]
-    found = [item for item in every if item.associated == (traversal == "Associated")]
+    if traversal not in ("Shallow", "Associated"):
+        raise SoapFault("ErrorSchemaValidation", f"The traversal {traversal} is none of items.")
+    found = [item for item in call.world.shown_in(folder) if item.associated == (traversal == "Associated")]
     restriction = call.find("m:Restriction")
     if restriction is not None and call.quirks.honour_restrictions:
         check(restriction[0], Subject(lambda _: None, lambda _: None, call.quirks.body_restrictions))
