@@ -243,16 +243,6 @@ def test_tasks_and_meetings_want_to_be_told_what_becomes_of_the_rest(anna: tuple
         assert client.codes(delete(ids)) == ["NoError"]
 
 
-def test_what_breaks_the_schemas_is_remembered(anna: tuple[Client, World, Mailbox]) -> None:
-    client, _, _ = anna
-    client.post("<m:DeleteItem><m:ItemIds/></m:DeleteItem>")
-    found = client.server.log.complaints
-    if client.server.schemas is not None:
-        assert any("DeleteType" in text for text in found)
-    client.server.log.clear()
-    assert not client.server.log.complaints
-
-
 def test_nothing_but_post_and_only_with_a_password(anna: tuple[Client, World, Mailbox]) -> None:
     client, _, _ = anna
     assert client.raw(b"", "GET")[0] == 200

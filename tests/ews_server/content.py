@@ -11,7 +11,7 @@ from email.policy import SMTP
 from email.utils import format_datetime, formataddr, parsedate_to_datetime
 
 from .item_fields import CLASSES, KINDS
-from .mime import Address, view
+from .mime import Address, view, with_attachment
 from .model import Extended, Item
 from .properties import KEYWORDS
 from .shapes import extended_key
@@ -59,6 +59,18 @@ def new_item(element: Element, now: datetime) -> dict[str, object]:
     }
 
 
+def attached(element: Element, now: datetime) -> tuple[str, str, bytes]:
+    """The name, content type and content of an attachment that a client gives."""
+    name = element.findtext(f"{{{T}}}Name") or "attachment"
+    if local(element) == "FileAttachment":
+        kind = element.findtext(f"{{{T}}}ContentType") or "application/octet-stream"
+        return name, kind, base64.b64decode(element.findtext(f"{{{T}}}Content") or "")
+    inner = next((child for child in element if local(child) == "Message"), None)
+    if inner is None:
+        raise EwsError("ErrorInvalidItemForOperationCreateItemAttachment", "Only messages can be attached here.")
+    return name, "message/rfc822", _mime(inner, now)
+
+
 def _class_of(kind: str) -> str:
     if kind not in KINDS or kind.startswith("Meeting"):
         raise EwsError("ErrorInvalidOperation", f"Items of the kind {kind} cannot be created.")
@@ -94,7 +106,10 @@ def _composed(element: Element, now: datetime) -> bytes:
     body = element.find(f"{{{T}}}Body")
     html = body is not None and body.get("BodyType") == "HTML"
     made.set_content((body.text if body is not None else "") or "", subtype="html" if html else "plain")
-    return made.as_bytes()
+    data = made.as_bytes()
+    for attachment in element.iterfind(f"{{{T}}}Attachments/*"):
+        data = with_attachment(data, *attached(attachment, now))
+    return data
 
 
 def people(element: Element | None) -> list[Address]:

@@ -86,10 +86,10 @@ class Rendering:
     distinguished_always: bool = False
     rights: Element | None = None
 
-    def item(self, item: Item, shape: Shape, *, cut: bool = False) -> Element:
-        """An item's element; with `cut` as FindItem gives it."""
+    def item(self, item: Item, shape: Shape, *, cut: bool = False, lenient: bool = False) -> Element:
+        """An item's element; with `cut` as FindItem gives it, which is `lenient` where it leaves out in silence."""
         kind = kind_of(item)
-        wanted = self._wanted(kind, shape, cut)
+        wanted = self._wanted(kind, shape, cut, lenient)
         made = t(kind)
         for uri in [*ITEM, *KINDS[kind]]:
             if uri == "ExtendedProperty":
@@ -100,9 +100,9 @@ class Rendering:
                     made.append(element)
         return made
 
-    def _wanted(self, kind: str, shape: Shape, cut: bool) -> set[str]:
+    def _wanted(self, kind: str, shape: Shape, cut: bool, lenient: bool) -> set[str]:
         wanted = {"item:ItemId", *shape.fields}
-        if cut and (bad := (wanted & NOT_FOUND_BY_FIND) or (shape.mime and {"item:MimeContent"})):
+        if cut and not lenient and (bad := (wanted & NOT_FOUND_BY_FIND) or (shape.mime and {"item:MimeContent"})):
             raise EwsError("ErrorInvalidPropertyRequest", f"Property is not valid for this operation: {sorted(bad)}")
         if self.received_always:
             wanted.add("item:DateTimeReceived")

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..call import Call
-from ..content import local, new_item
+from ..content import attached, local
 from ..mime import view, with_attachment, without_attachment
 from ..model import Item
 from ..shapes import item_id, parse_shape
@@ -54,8 +54,7 @@ def create_attachment(call: Call) -> Element:
     def answer(element: Element) -> Iterable[Element]:
         item = call.item(parent, "modify")
         before = call.world.snapshot(item)
-        name, kind, data = _given(call, element)
-        item.mime = with_attachment(item.mime, name, kind, data)
+        item.mime = with_attachment(item.mime, *attached(element, call.world.clock()))
         keep_version(call.world, before)
         call.world.touch(item)
         made = call.rendering().attachment(item, len(view(item.mime).attachments) - 1)
@@ -66,18 +65,6 @@ def create_attachment(call: Call) -> Element:
         yield m("Attachments", None, t(local(made), None, identity))
 
     return call.response(call.each(call.all("m:Attachments/*"), answer, lambda: [m("Attachments")]))
-
-
-def _given(call: Call, element: Element) -> tuple[str, str, bytes]:
-    name = element.findtext(f"{{{T}}}Name") or "attachment"
-    if local(element) == "FileAttachment":
-        kind = element.findtext(f"{{{T}}}ContentType") or "application/octet-stream"
-        return name, kind, base64.b64decode(element.findtext(f"{{{T}}}Content") or "")
-    inner = next((child for child in element if local(child) == "Message"), None)
-    if inner is None:
-        raise EwsError("ErrorInvalidItemForOperationCreateItemAttachment", "Only messages can be attached here.")
-    mime = new_item(inner, call.world.clock())["mime"]
-    return name, "message/rfc822", mime if isinstance(mime, bytes) else b""
 
 
 def delete_attachment(call: Call) -> Element:

@@ -38,10 +38,10 @@ def sync_folder_items(call: Call) -> Element:
             else:
                 known[number] = now[number]
                 item = call.world.items[int(number)]
-                changes.append(t(name, None, rendering.item(item, shape, cut=True)))
+                changes.append(t(name, None, rendering.item(item, shape, cut=True, lenient=True)))
         yield from _answer(known, known == now, "IncludesLastItemInRange", changes)
 
-    return call.response(call.each(call.all("m:SyncFolderId/*"), answer))
+    return call.response(call.each(call.all("m:SyncFolderId/*"), answer, lambda: _none("IncludesLastItemInRange")))
 
 
 def sync_folder_hierarchy(call: Call) -> Element:
@@ -62,7 +62,7 @@ def sync_folder_hierarchy(call: Call) -> Element:
                 changes.append(t(name, None, call.rendering(folder).folder(folder, shape)))
         yield from _answer(now, True, "IncludesLastFolderInRange", changes)
 
-    return call.response(call.each(asked, answer))
+    return call.response(call.each(asked, answer, lambda: _none("IncludesLastFolderInRange")))
 
 
 def _differences(known: _Known, now: _Known) -> list[tuple[str, str]]:
@@ -75,6 +75,11 @@ def _answer(known: _Known, last: bool, name: str, changes: list[Element]) -> Ite
     yield m("SyncState", base64.b64encode(zlib.compress(json.dumps(known).encode())).decode("ascii"))
     yield m(name, flag(last))
     yield m("Changes", None, *changes)
+
+
+def _none(name: str) -> list[Element]:
+    """What an error has beside its code."""
+    return [m("SyncState"), m(name, flag(True))]
 
 
 def _state(call: Call) -> _Known:
