@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from . import ids
 from .mime import Address, View, view
-from .model import Extended, Folder, Item, Mailbox
+from .model import Extended, Folder, Item
 from .world import World
 
 Value = object
@@ -223,16 +223,22 @@ def folder_size(world: World, folder: Folder) -> int:
 
 def folder_field(world: World, folder: Folder, uri: str) -> Value:
     """What a folder answers to a FieldURI of text or number."""
-    visible = [item for item in world.shown_in(folder) if not item.associated]
-    found: dict[str, Value] = {
-        "folder:DisplayName": folder.name,
-        "folder:FolderClass": folder.folder_class or None,
-        "folder:TotalCount": len(visible),
-        "folder:UnreadCount": sum(not item.read for item in visible),
-        "folder:ChildFolderCount": len(folder.children),
-        "folder:DistinguishedFolderId": folder.distinguished or None,
-    }
-    return found.get(uri)
+    made = FOLDER_FIELDS.get(uri)
+    return made(world, folder) if made else None
+
+
+def _visible(world: World, folder: Folder) -> list[Item]:
+    return [item for item in world.shown_in(folder) if not item.associated]
+
+
+FOLDER_FIELDS: dict[str, Callable[[World, Folder], Value]] = {
+    "folder:DisplayName": lambda world, folder: folder.name,
+    "folder:FolderClass": lambda world, folder: folder.folder_class or None,
+    "folder:TotalCount": lambda world, folder: len(_visible(world, folder)),
+    "folder:UnreadCount": lambda world, folder: sum(not item.read for item in _visible(world, folder)),
+    "folder:ChildFolderCount": lambda world, folder: len(folder.children),
+    "folder:DistinguishedFolderId": lambda world, folder: folder.distinguished or None,
+}
 
 
 def folder_extended(world: World, folder: Folder, wanted: str) -> Extended | None:
@@ -241,33 +247,33 @@ def folder_extended(world: World, folder: Folder, wanted: str) -> Extended | Non
         return folder.extended[wanted]
     if not wanted.startswith("tag:"):
         return None
-    _, text, kind = wanted.split(":")
-    tag = int(text, 16)
-    mailbox = world.mailboxes[folder.mailbox]
-    if (tag, kind) == (0x0E08, "Long"):
+    _, tag, kind = wanted.split(":")
+    if (int(tag, 16), kind) == (0x0E08, "Long"):
         return "Long", str(folder_size(world, folder))
-    made: dict[int, Extended | None] = {
-        0x0E08: _integer(folder_size(world, folder)),
-        0x0FFF: _binary(ids.raw("folder", mailbox.guid, folder.number)),
-        0x10F4: ("Boolean", "true" if _hidden(folder) else "false"),
-        0x3001: _string(folder.name),
-        0x3602: _integer(len(folder.items)),
-        0x360A: ("Boolean", "true" if folder.children else "false"),
-        0x3613: _string(folder.folder_class),
-        0x3617: _integer(sum(world.items[number].associated for number in folder.items)),
-        0x3601: _integer(2 if folder.search else 0 if not folder.parent else 1),
-        0x66A1: _integer(1033),
-        0x670A: _time(datetime.fromtimestamp(folder.version, UTC)),
-        0x6751: _integer(world.counters["item"] + 1),
-    }
-    found = made.get(tag)
+    made = FOLDER_TAGS.get(int(tag, 16))
+    found = made(world, folder) if made else None
     return found if found and found[0] == kind else None
+
+
+def _associated(world: World, folder: Folder) -> int:
+    return sum(world.items[number].associated for number in folder.items)
+
+
+FOLDER_TAGS: dict[int, Callable[[World, Folder], Extended | None]] = {
+    0x0E08: lambda world, folder: _integer(folder_size(world, folder)),
+    0x0FFF: lambda world, folder: _binary(ids.raw("folder", world.mailboxes[folder.mailbox].guid, folder.number)),
+    0x10F4: lambda world, folder: ("Boolean", "true" if _hidden(folder) else "false"),
+    0x3001: lambda world, folder: _string(folder.name),
+    0x3601: lambda world, folder: _integer(2 if folder.search else 0 if not folder.parent else 1),
+    0x3602: lambda world, folder: _integer(len(folder.items)),
+    0x360A: lambda world, folder: ("Boolean", "true" if folder.children else "false"),
+    0x3613: lambda world, folder: _string(folder.folder_class),
+    0x3617: lambda world, folder: _integer(_associated(world, folder)),
+    0x66A1: lambda world, folder: _integer(1033),
+    0x670A: lambda world, folder: _time(datetime.fromtimestamp(folder.version, UTC)),
+    0x6751: lambda world, folder: _integer(world.counters["item"] + 1),
+}
 
 
 def _hidden(folder: Folder) -> bool:
     return folder.distinguished in ("recipientcache", "quickcontacts")
-
-
-def mailbox_of(world: World, thing: Item | Folder) -> Mailbox:
-    """The mailbox that an item or a folder lies in."""
-    return world.mailboxes[thing.mailbox]
