@@ -12,6 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
+from .login import SCHEMES
 from .quirks import Quirks, gromox
 from .server import Server
 from .state import State
@@ -27,6 +28,7 @@ def main() -> int:
     parser.add_argument("--certificate", type=Path, metavar="PEM")
     parser.add_argument("--key", type=Path, metavar="PEM")
     parser.add_argument("--gromox", action="store_true", help="behave as gromox does instead of Exchange")
+    parser.add_argument("--authentication", nargs="+", default=["basic"], choices=SCHEMES)
     given = parser.parse_args()
     state = State(given.state)
     world = state.load()
@@ -43,6 +45,7 @@ def main() -> int:
         key=given.key,
         commit=lambda: state.commit(world),
         controlled=True,
+        authentication=tuple(given.authentication),
     ) as server:
         print("READY", server.url, flush=True)
         ended.wait()

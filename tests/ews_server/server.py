@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ssl
 import sys
 import threading
@@ -23,6 +21,7 @@ from . import answers
 from .call import Call
 from .control import PREFIX, control
 from .faults import Fault, FaultScript
+from .login import TOKEN_PATH, Login, give_token
 from .model import User
 from .operations import OPERATIONS
 from .quirks import Quirks
@@ -80,7 +79,7 @@ class Server:
     in `log.complaints`. `latency` (seconds) passes before each answer. With `certificate` (PEM file) and `key` it
     speaks TLS.
     `commit` is called after each request that changed the world, before it is answered. A `controlled` server also
-    takes faults and tells of itself over HTTP, see `control`.
+    takes faults and tells of itself over HTTP, see `control`. `authentication` are the schemes it takes, see `login`.
     """
 
     def __init__(
@@ -95,6 +94,7 @@ class Server:
         key: Path | None = None,
         commit: Callable[[], None] | None = None,
         controlled: bool = False,
+        authentication: tuple[str, ...] = ("basic",),
     ) -> None:
         self.world = world
         self.quirks = quirks or Quirks()
@@ -102,6 +102,7 @@ class Server:
         self.latency = latency
         self.log = Log()
         self.controlled = controlled
+        self.authentication = authentication
         self.commit = commit or world.changed.clear
         self.faults = FaultScript(self.commit)
         self._http = _Http(("127.0.0.1", port), _Handler)
@@ -249,6 +250,9 @@ class _Handler(BaseHTTPRequestHandler):
         if ews.controlled and self.path.startswith(PREFIX):
             self._send(*control(ews, self.path, data), "application/json")
             return
+        if self.path == TOKEN_PATH and "bearer" in ews.authentication:
+            self._send(*give_token(ews.world, data), "application/json")
+            return
         if self.path.split("?")[0].lower() != PATH.lower():
             self._send(404, b"Not Found", "text/plain")
             return
@@ -318,20 +322,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _unauthorized(self) -> None:
         with self.server.ews.log.lock:
-            self.server.ews.log.refused += 1
+            self.server.ews.log.refused += not self._login.challenge
         self.send_response(401)
-        self.send_header("WWW-Authenticate", 'Basic realm="127.0.0.1"')
+        for offer in self._login.offers():
+            self.send_header("WWW-Authenticate", offer)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    def setup(self) -> None:
+        """Start a connection: nobody is logged in."""
+        super().setup()
+        self._login = Login(self.server.ews.world, self.server.ews.authentication)
+
     def _user(self) -> User | None:
-        """The account whose name and password came with the request."""
-        scheme, _, rest = self.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "basic":
-            return None
-        try:
-            login, _, password = base64.b64decode(rest).decode("utf-8").partition(":")
-        except (binascii.Error, UnicodeDecodeError):
-            return None
-        user = self.server.ews.world.users.get(login.lower())
-        return user if user and user.password == password else None
+        return self._login.user(self.headers.get("Authorization", ""))

@@ -15,7 +15,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
 from .model import DistributionList, Extended, Folder, Item, Mailbox, Sent, User
@@ -37,6 +37,8 @@ class World:
         self.folders: dict[int, Folder] = {}
         self.items: dict[int, Item] = {}
         self.sent: list[Sent] = []
+        # Tokens with the login that they stand for and when they end. They are not saved.
+        self.tokens: dict[str, tuple[str, str]] = {}
         self.counters = {"folder": 0, "item": 0, "version": 0}
         self.changed: set[tuple[str, str | int]] = set()
 
@@ -50,6 +52,11 @@ class World:
             self.users.setdefault(made.address, made)
             self.note("user", made.login.lower())
         return made
+
+    def token(self, token: str, user: User, lifetime: timedelta) -> str:
+        """A Bearer token that logs a user in for so long."""
+        self.tokens[token] = (user.login.lower(), (self.clock() + lifetime).isoformat())
+        return token
 
     def mailbox(
         self,
