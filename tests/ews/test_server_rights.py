@@ -219,8 +219,9 @@ def test_tls_is_spoken_with_a_given_certificate(tmp_path: Path) -> None:
     with serving(world, certificate=certificate, key=key) as server:
         assert server.url.startswith("https://")
         trusting = ssl.create_default_context(cafile=str(certificate))
-        with pytest.raises(urllib.error.HTTPError, match="401"):
+        with pytest.raises(urllib.error.HTTPError, match="401") as refused:
             urllib.request.urlopen(server.url, context=trusting, timeout=10)  # noqa: S310
+        refused.value.close()
         with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
             urllib.request.urlopen(server.url, timeout=10)  # noqa: S310
 

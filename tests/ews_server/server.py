@@ -18,6 +18,7 @@ from typing import Any
 from lxml import etree
 
 from . import answers
+from .autodiscover import PATHS, autodiscover
 from .call import Call
 from .control import PREFIX, control
 from .faults import Fault, FaultScript
@@ -253,12 +254,16 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == TOKEN_PATH and "bearer" in ews.authentication:
             self._send(*give_token(ews.world, data), "application/json")
             return
-        if self.path.split("?")[0].lower() != PATH.lower():
+        path = self.path.split("?")[0].lower()
+        if path not in (PATH.lower(), *PATHS):
             self._send(404, b"Not Found", "text/plain")
             return
         user = self._user()
         if user is None:
             self._unauthorized()
+            return
+        if path in PATHS:
+            self._send(*autodiscover(ews.world, ews.url, path, data), "text/xml; charset=utf-8")
             return
         try:
             answered = ews.answer(user, data, self.headers.get("X-AnchorMailbox", ""))
