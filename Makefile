@@ -49,6 +49,7 @@ bench: $(VENV)/.made
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/pst.py
 	$(BIN)/python bench/pst_made.py
+	$(BIN)/python bench/report.py
 
 test-programs:
 	$(SUDO) apt-get update -q

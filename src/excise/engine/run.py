@@ -19,7 +19,7 @@ from excise.case.chain import ChainedLog, read_chain
 from excise.case.layout import VERIFIER, Case, who
 from excise.case.parts import ITEMS as ITEM_LINES
 from excise.case.parts import committed_parts
-from excise.case.plan import Plan, UnitPlan, read_matches
+from excise.case.plan import Plan, UnitPlan, iterate_matches, read_matches
 from excise.case.records import ITEMS, OUTCOME, SCOPE, csv_bytes, item_row
 from excise.core.errors import STATUS_ORDER, ConfirmationMissing, DoesNotVerify, Refused, UsageError, worst_status
 from excise.core.files import os_error, write_durably
@@ -288,8 +288,9 @@ def outcome_rows(case: Case, plan: Plan) -> Iterator[dict[str, Any]]:
     for unit in plan.units:
         if not unit.matches:
             continue
-        matches, status = unit_status(case, plan, unit)
-        for match in matches:
+        path = case.unit_dir(unit.unit) / "journal.jsonl"
+        status = replay(read_chain(path).records, range(1, unit.matches + 1), str(path))
+        for match in iterate_matches(plan, unit):
             item = status[match["item"]]
             yield {
                 "unit": unit.unit,
