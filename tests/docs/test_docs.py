@@ -211,7 +211,7 @@ def texts(node: ast.expr) -> list[str]:
 
 def record_types() -> Iterator[str]:
     """Every ``"type": "…"`` and every note that the code writes into a log."""
-    for path in [p for layer in ("case", "engine", "api", "cli") for p in (SOURCE / layer).glob("*.py")]:
+    for path in [p for layer in ("case", "engine", "review", "api", "cli") for p in (SOURCE / layer).glob("*.py")]:
         tree = ast.parse(path.read_text())
         chosen = {
             target.id: texts(node.value.body) + texts(node.value.orelse)

@@ -21,19 +21,25 @@ MAILBOXES = 120
 
 #: The contrast of every text with what lies behind it (WCAG 2), the least first.
 CONTRASTS = """() => {
-  const light = (rgb) => { const [r, g, b] = rgb.map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
-    return .2126 * r + .7152 * g + .0722 * b };
+  const part = v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => .2126 * part(r / 255) + .7152 * part(g / 255) + .0722 * part(b / 255);
   const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const behind = (node) => { for (; node; node = node.parentElement) { const c = parts(getComputedStyle(node).backgroundColor);
-    if (c.length < 4 || c[3] > 0) return c } return [255, 255, 255] };
+  const behind = (node) => {
+    for (; node; node = node.parentElement) {
+      const colour = parts(getComputedStyle(node).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
   const found = [];
   for (const node of document.querySelectorAll('body *')) {
     if (![...node.childNodes].some(c => c.nodeType === 3 && c.data.trim()) || node.closest('title')) continue;
-    const style = getComputedStyle(node), ink = light(parts(node instanceof SVGElement ? style.fill : style.color));
-    const paper = light(behind(node)), pair = [ink, paper].sort((a, b) => b - a);
-    found.push([(pair[0] + .05) / (pair[1] + .05), node.tagName + '.' + node.getAttribute('class') + ' ' + node.textContent.slice(0, 30)]);
+    const style = getComputedStyle(node), drawn = node instanceof SVGElement;
+    const pair = [light(parts(drawn ? style.fill : style.color)), light(behind(node))].sort((a, b) => b - a);
+    found.push([(pair[0] + .05) / (pair[1] + .05), node.tagName + ' ' + node.textContent.slice(0, 30)]);
   }
-  return found.sort((a, b) => a[0] - b[0]).slice(0, 3) }"""
+  return found.sort((a, b) => a[0] - b[0]).slice(0, 3);
+}"""
 
 
 @pytest.fixture(scope="module")

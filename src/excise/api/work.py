@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from excise.case.verify import Check, verify_case
 from excise.core.errors import ConfirmationMissing, Refused, UsageError
 from excise.core.files import write_durably
 from excise.core.marker import enclosing_case
-from excise.engine import import_plan, planner, restore, run
+from excise.engine import import_plan, planner, restore, review, run
 from excise.engine.channel import Channel
 from excise.engine.journal import replay
 from excise.store_api import registry
@@ -71,7 +71,19 @@ class Work:
                 f"{plan.directory}: not a plan that the audit log recorded (changed, or its making was interrupted)",
                 hint="Nothing was touched. See excise verify CASE; start again with a new case.",
             )
+        if any(r["type"] == "plan-made" and r["plan"] > plan.number for r in self.audit.records):
+            raise Refused(
+                "S06",
+                f"{self.case.root}: the audit log knows of a newer plan than plan {plan.number}, which is gone",
+                hint="Nothing was touched. See excise verify CASE; put the plan back, or start again with a new case.",
+            )
         return plan
+
+    def plan_review(self, plan: Plan, exclusions: Sequence[review.Exclusion]) -> Plan:
+        """Freeze a plan that takes the place of ``plan``, without what ``exclusions`` name."""
+        made = review.make_reviewed_plan(self.case, plan, exclusions, self.audit)
+        self.save_head()
+        return made
 
     def confirm(self, plan: Plan, how: str) -> None:
         """Record that ``plan`` is confirmed."""

@@ -2,7 +2,8 @@
 
 ``plan/NNNN/header.json`` is canonical JSON; its SHA-256 is the plan's hash, what a person confirms. It holds action,
 caps, scope and criteria, and for each unit (mailbox) the counts and the hashes of its two files of lines:
-``matches/UUUUU.jsonl`` and ``matches/UUUUU.untestable.jsonl``. Invariant: a plan with a header is finished and never
+``matches/UUUUU.jsonl`` and ``matches/UUUUU.untestable.jsonl``; where a review made it, those of what it took out
+(``matches/UUUUU.excluded.jsonl``) stand under ``review``. Invariant: a plan with a header is finished and never
 changes.
 """
 
@@ -111,6 +112,11 @@ def lost_path(directory: Path, unit: int) -> Path:
     return directory / "matches" / f"{unit:05}.lost.jsonl"
 
 
+def excluded_path(directory: Path, unit: int) -> Path:
+    """The file of what a review took out of a unit."""
+    return directory / "matches" / f"{unit:05}.excluded.jsonl"
+
+
 def write_plan(case: Case, number: int, header: Mapping[str, Any], units: list[UnitPlan]) -> Plan:
     """Freeze plan ``number``; its match files have been written and flushed."""
     full = {**header, "format": 1, "plan": number, "case": case.id, "case_sha256": case.sha256}
@@ -180,6 +186,12 @@ def iterate_matches(plan: Plan, unit: UnitPlan) -> Iterator[dict[str, Any]]:
 def iterate_untestable(plan: Plan, unit: UnitPlan) -> Iterator[dict[str, Any]]:
     """What could not be tested or read in a unit, one at a time, as ``iterate_matches``."""
     return _iterate(untestable_path(plan.directory, unit.unit), unit.untestable_sha256)
+
+
+def iterate_excluded(plan: Plan, unit: UnitPlan) -> Iterator[dict[str, Any]]:
+    """What a review took out of a unit, one at a time, as ``iterate_matches``."""
+    hashes = plan.header.get("review", {}).get("excluded_sha256", {})
+    return _iterate(excluded_path(plan.directory, unit.unit), hashes.get(str(unit.unit), ""))
 
 
 def _iterate(path: Path, expected_sha256: str) -> Iterator[dict[str, Any]]:

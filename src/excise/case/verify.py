@@ -29,7 +29,17 @@ from excise.case.chain import GENESIS, ChainReading, read_chain
 from excise.case.layout import VERIFIER, Case
 from excise.case.originals import ORIGINAL, original_problems
 from excise.case.parts import part_files
-from excise.case.plan import HEADER, Plan, UnitPlan, lost_path, matches_path, read_lines, read_plan, untestable_path
+from excise.case.plan import (
+    HEADER,
+    Plan,
+    UnitPlan,
+    iterate_excluded,
+    lost_path,
+    matches_path,
+    read_lines,
+    read_plan,
+    untestable_path,
+)
 from excise.case.recorded import PROOFS, file_problem, order_problems, recorded_files, unrecorded_files
 from excise.case.reread import reread_part
 from excise.core.errors import ExciseError
@@ -168,6 +178,11 @@ def _check_units(case: Case, plan: Plan, audit: ChainReading, replay: Replay) ->
                     problems.append(getattr(error, "message", f"{path}: {error}"))
                 else:
                     matches = matches or [line["item"] for line in lines if "item" in line]
+        try:
+            for _ in iterate_excluded(plan, unit):
+                pass
+        except (ExciseError, AttributeError, TypeError) as error:
+            problems.append(getattr(error, "message", f"{plan.directory}: what a review took out: {error}"))
         if unit.matches:
             problems += _unit_problems(case, plan, unit, matches, audit, replay)
         yield Check(name, not problems, "; ".join(problems[:3]) or f"{unit.matches} items")

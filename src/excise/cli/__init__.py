@@ -21,6 +21,7 @@ _COMMANDS = {
     "move": "Preserve matching messages, verify them, remove them, prove it.",
     "purge": "Move so that no copy stays at the source, as far as the store allows.",
     "plan": "Only the plan: frozen, hashed, for review.",
+    "review": "Look through a plan, take out what does not belong there.",
     "run": "Execute a case's plan.",
     "resume": "Finish an interrupted run.",
     "restore": "Put removed messages back where they were.",

@@ -29,9 +29,13 @@ def command(case_dir: Path, as_json: bool) -> None:
     numbers = case.plan_numbers()
     if not as_json:
         say(f"Case {shown(case.id)}" + ("" if numbers else ": no plan yet"))
-    for number in numbers:
-        plan = read_plan(case, number)
+    plans = [read_plan(case, number) for number in numbers]
+    replaced = {plan.header["review"]["replaces"]: plan.number for plan in plans if "review" in plan.header}
+    for plan in plans:
+        number = plan.number
         stands = "run to its end, bag sealed" if is_sealed(case.bag_dir(number)) else "not run to its end"
+        if number in replaced:
+            stands = f"reviewed, and replaced by plan {replaced[number]}"
         if as_json:
             for unit, counts in unit_counts(case, plan):
                 put_json(

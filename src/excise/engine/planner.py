@@ -211,7 +211,7 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
             write_durably(path, content)
         hashes.append(sha256_hex(b"".join(content)) if content else "")
     tally = searched.tally
-    refused = task.unit.refused or _over_cap(task, count, tally.seen)
+    refused = task.unit.refused or over_cap(task.caps, task.unit.disposal, count, tally.seen)
     unit = plan_remaking(task.unit, task.directory, ids) if task.rewrite and count and not refused else task.unit
     return replace(
         unit,
@@ -248,9 +248,9 @@ def not_tested_line(found: NotTested) -> dict[str, Any]:
     return {"id": found.id, "folder": found.folder, "where": found.where, "terms": terms, "envelope": found.envelope}
 
 
-def _over_cap(task: _SearchTask, matches: int, seen: int) -> str:
-    caps = task.caps
-    if task.unit.disposal == Disposal.COPY:
+def over_cap(caps: Caps, disposal: str, matches: int, seen: int) -> str:
+    """Why nothing may be removed from a mailbox of ``seen`` messages, ``matches`` of them planned (S04); else empty."""
+    if disposal == Disposal.COPY:
         return ""
     if caps.max_per_mailbox is not None and matches > caps.max_per_mailbox:
         return f"{matches} matches, more than --max-per-mailbox {caps.max_per_mailbox} (safety rule S04)"
@@ -260,10 +260,6 @@ def _over_cap(task: _SearchTask, matches: int, seen: int) -> str:
 
 
 def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, Any]:
-    preserved = sum(_preserved(unit, order.evidence) for unit in units if unit.matches)
-    preserved += sum(unit.space_for_removal for unit in units if unit.rewrite)  # the old files go into the case
-    total = sum(unit.matches for unit in units)
-    over = order.caps.max_total is not None and order.action.removes and total > order.caps.max_total
     return {
         "made": iso(now()),
         "action": order.action,
@@ -273,7 +269,6 @@ def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, 
         **({"compact": True} if order.compact else {}),
         **({"rewrite": True} if order.rewrite else {}),
         "caps": asdict(order.caps),
-        "refused": f"{total} matches, more than --max-total {order.caps.max_total} (safety rule S04)" if over else "",
         "criteria": order.criteria.canonical(),
         "criteria_sha256": order.criteria.sha256,
         "rule": order.criteria.words(),
@@ -285,6 +280,18 @@ def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, 
             "other_files": scope.other_files,
         },
         "policy_sha256": None,
+        **figures(order.action, order.caps, order.evidence, units),
+    }
+
+
+def figures(action: Action, caps: Caps, evidence: Sequence[EvidenceKind], units: Sequence[UnitPlan]) -> dict[str, Any]:
+    """What a plan's header has of its units together: whether they are too many (S04), totals, the estimate."""
+    preserved = sum(_preserved(unit, evidence) for unit in units if unit.matches)
+    preserved += sum(unit.space_for_removal for unit in units if unit.rewrite)  # the old files go into the case
+    total = sum(unit.matches for unit in units)
+    over = caps.max_total is not None and action.removes and total > caps.max_total
+    return {
+        "refused": f"{total} matches, more than --max-total {caps.max_total} (safety rule S04)" if over else "",
         "totals": {
             "mailboxes": len(units),
             "not_searched": sum(bool(unit.not_searched) for unit in units),

@@ -94,6 +94,12 @@ def execute(
         raise UsageError(
             f"{case.root}: plan {plan.number} has been run to its end", hint=f"See: excise status {case.root}"
         )
+    if any(r["type"] == "plan-made" and r.get("replaces") == plan.number for r in audit.records):
+        raise Refused(
+            "S06",
+            f"{case.root}: plan {plan.number} was reviewed, and another one has taken its place",
+            hint=f"Nothing was touched. See: excise status {case.root}",
+        )
     if plan.action is not Action.COPY and not is_confirmed(audit, plan):
         raise ConfirmationMissing(
             f"{case.root}: plan {plan.number} has not been confirmed",

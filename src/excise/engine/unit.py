@@ -26,7 +26,7 @@ from excise.case.parts import (
     part_name,
     partial_name,
 )
-from excise.case.plan import Plan, UnitPlan, read_matches, read_plan
+from excise.case.plan import Plan, UnitPlan, iterate_excluded, read_matches, read_plan
 from excise.case.reread import reread_part
 from excise.core.clock import iso, now
 from excise.core.digests import sha256_hex
@@ -371,6 +371,7 @@ class UnitRun:
         gone = [i for i in self.journal.status if self.journal.status[i].outcome is Outcome.REMOVED]
         removed = {self.target(item).id for item in gone}
         planned = {self.target(item).id for item in self.matches}
+        planned |= {line["id"] for line in iterate_excluded(self.plan, self.unit)}
         criteria = Criteria.from_canonical(self.plan.header["criteria"])
         searched = search_mailbox(mailbox, criteria, Searched(), self.channel)
         found = {match.id: match.version for match in searched if isinstance(match, Match)}

@@ -114,6 +114,7 @@ class PlanFacts:
     incomplete: int = 0
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
+    replaced: bool = False
     untestable: Counter[tuple[str, str]] = field(default_factory=Counter)
     subjects: Counter[str] = field(default_factory=Counter)
     senders: Counter[str] = field(default_factory=Counter)
@@ -180,6 +181,11 @@ def gather(case: Case, plan: Plan, records: Iterable[Mapping[str, Any]], *, cont
 
 def _stand(facts: PlanFacts, records: Iterable[Mapping[str, Any]]) -> str:
     """Where the plan stands, in words."""
+    records = list(records)
+    for record in records:
+        if record["type"] == "plan-made" and record.get("replaces") == facts.plan.number:
+            facts.replaced = True
+            return f"replaced by plan {record.get('plan')}"
     kinds = [record["type"] for record in records if record.get("plan") == facts.plan.number]
     if "run-finished" in kinds:
         return "run to its end"
