@@ -33,6 +33,7 @@ GROUPS: dict[str, Callable[[Callable[..., None]], Callable[..., None]]] = {
     "limits": options.limit_options,
     "confirmation": options.confirm_options,
     "work": options.work_options,
+    "proof": options.proof_options,
     "authority": options.authority_options,
 }
 

@@ -18,7 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from excise.api.looking import Setting, search
+    from excise.api.looking import Proof, Setting, search
     from excise.api.work import Work, new_case, open_case, report, verify
     from excise.case.layout import Authorisation, Case
     from excise.case.parts import EvidenceKind
@@ -41,6 +41,7 @@ _FROM = {
     "Order": "excise.engine.planner",
     "Outcome": "excise.model.item",
     "Plan": "excise.case.plan",
+    "Proof": "excise.api.looking",
     "RestoreOrder": "excise.engine.restore",
     "RunResult": "excise.engine.run",
     "Setting": "excise.api.looking",
@@ -71,6 +72,7 @@ __all__ = [
     "Order",
     "Outcome",
     "Plan",
+    "Proof",
     "RestoreOrder",
     "RunResult",
     "Setting",

@@ -27,6 +27,19 @@ class _NoProgress:
         """Show nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What makes a case provable to others while it is worked on.
+
+    ``timestamp``: the address of an RFC 3161 authority. ``sign_key``: the OpenSSH key that signs checkpoints of the
+    audit log. ``sinks``: where the log goes too (``excise.case.sinks``).
+    """
+
+    timestamp: str | None = None
+    sign_key: Path | None = None
+    sinks: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class Setting:
     """How to work: parallel jobs (0: one a processor), who shows progress, the flag that stops at a safe point."""
@@ -35,6 +48,7 @@ class Setting:
     progress: Progress = field(default_factory=_NoProgress)
     stop: threading.Event = field(default_factory=threading.Event)
     announce: Callable[[str], None] = lambda _head: None
+    proof: Proof = field(default_factory=Proof)
 
     @property
     def workers(self) -> int:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from excise.api.looking import Setting
+from excise.api.proving import Proving, check_proof
 from excise.case.chain import ChainedLog
 from excise.case.layout import Authorisation, Case, who
 from excise.case.plan import Plan, read_plan
-from excise.case.verify import Check, verify_case
+from excise.case.verify import Check, Trust, verify_case
 from excise.core.errors import ConfirmationMissing, Refused, UsageError
 from excise.core.files import write_durably
 from excise.core.marker import enclosing_case
@@ -23,6 +24,7 @@ from excise.store_api.discovery import Scope, find_mailboxes
 
 if TYPE_CHECKING:
     from excise.report.write import Written
+    from excise.case.timestamp import Stamp
 
 
 class Work:
@@ -31,7 +33,9 @@ class Work:
     def __init__(self, case: Case, setting: Setting) -> None:
         """Open the audit log of ``case``, whose lock the caller holds."""
         self.case, self.setting = case, setting
+        self.proving = Proving(case, setting.proof)
         self.audit = ChainedLog(case.audit_path)
+        self.audit.listener = self.proving.sinks.deliver
 
     def plan(self, order: planner.Order, scope: Scope | None = None) -> Plan:
         """Search and freeze a plan."""
@@ -46,7 +50,7 @@ class Work:
             stop=setting.stop,
             audit=self.audit,
         )
-        self.save_head()
+        self.prove()
         return plan
 
     def plan_restore(self, order: restore.RestoreOrder) -> Plan:
@@ -105,18 +109,47 @@ class Work:
         return run.is_confirmed(self.audit, plan)
 
     def run(self, plan: Plan, *, finish: bool = False) -> run.RunResult:
-        """Run the confirmed plan, or go on with it."""
+        """Run the confirmed plan, or go on with it. The log is proven outside before anything is removed (S22)."""
         setting = self.setting
-        return run.execute(
+
+        def announce(head: str) -> None:
+            setting.announce(head)
+            self.proving.before_removal(self.audit)
+
+        result = run.execute(
             self.case,
             plan,
             self.audit,
             jobs=setting.workers,
             progress=setting.progress,
             stop=setting.stop,
-            announce=setting.announce,
+            announce=announce,
             finish=finish,
         )
+        self.prove()
+        result.head = self.audit.head
+        return result
+
+    def prove(self) -> None:
+        """Sign, stamp and send what the setting asks for, now that a command's work is done; then save the head."""
+        self.proving.after(self.audit)
+        self.save_head()
+
+    def stamp(self, url: str | None, sign_key: Path | None = None) -> list[Stamp]:
+        """Write down (and sign) the audit head, and have everything stamped that is not yet."""
+        from excise.case.checkpoint import is_current, make_checkpoint
+        from excise.case.timestamp import stamp
+
+        if not is_current(self.audit, sign_key):
+            make_checkpoint(self.case, self.audit, sign_key)
+        stamps = stamp(self.case, self.audit, url)
+        self.save_head()
+        return stamps
+
+    def close(self) -> None:
+        """Close the audit log and its sinks."""
+        self.audit.close()
+        self.proving.sinks.close()
 
     def save_head(self) -> None:
         """Write down the audit log's head beside it."""
@@ -138,6 +171,7 @@ def new_case(
             raise Refused(
                 "S28", f"{root}: the case would lie in the source {path}", hint="Put the case somewhere else."
             )
+    check_proof((setting or Setting()).proof)
     case = Case.create(root, authorisation)
     with case.locked():
         work = Work(case, setting or Setting())
@@ -147,7 +181,7 @@ def new_case(
             work.save_head()
             yield work
         finally:
-            work.audit.close()
+            work.close()
 
 
 @contextmanager
@@ -163,12 +197,12 @@ def open_case(root: Path, setting: Setting | None = None) -> Iterator[Work]:
                 )
             yield work
         finally:
-            work.audit.close()
+            work.close()
 
 
-def verify(root: Path, expect_head: str | None = None) -> Iterator[Check]:
-    """Check everything in the case at ``root``; changes nothing."""
-    return verify_case(Case(root), replay, expect_head)
+def verify(root: Path, expect_head: str | None = None, trust: Trust | None = None) -> Iterator[Check]:
+    """Check everything in the case at ``root``; changes nothing. ``trust``: whose signatures and stamps count."""
+    return verify_case(Case(root), replay, expect_head, trust)
 
 
 def report(root: Path, out: Path | None = None, *, reveal: bool = False) -> Written:

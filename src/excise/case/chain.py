@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,8 @@ class ChainedLog:
         self._broken = False
         self.records = reading.records
         self.head = reading.head
+        #: Told of each record once it is on disk: its line, the record, the head that it makes.
+        self.listener: Callable[[bytes, Mapping[str, Any], str], None] | None = None
         try:
             if reading.torn:
                 os.ftruncate(self._fd, reading.whole)
@@ -155,6 +157,9 @@ class ChainedLog:
         self._size += sum(map(len, lines))
         self.head = head
         self.records.extend(made)
+        if self.listener is not None:
+            for line, full in zip(lines, made, strict=True):
+                self.listener(line[:-1], full, sha256_hex(line[:-1]))
         return head
 
     def _take_back(self) -> None:

@@ -13,14 +13,13 @@ the journal calls preserved is in it.
 6. Each sealed bag has the tag manifest that the audit log recorded, BagIt's validator accepts it, and its records agree
    with the living ones.
 7. Each file that the audit log has a hash of is that file, and what the log tells is in an order in which it can have
-   happened.
+   happened; checkpoints, their signatures and time stamps hold.
 8. Nothing else is in the case.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,25 +41,21 @@ from excise.case.plan import (
 )
 from excise.case.recorded import PROOFS, file_problem, order_problems, recorded_files, unrecorded_files
 from excise.case.reread import reread_part
+from excise.case.verify_proofs import Check, Trust, check_proofs
 from excise.core.errors import ExciseError
 from excise.core.files import PARTIAL, read_regular
 from excise.core.marker import CASE_FILE
 from excise.model.item import Action
 
+__all__ = ["Check", "Trust", "verify_case"]
+
 #: Replays a unit's journal: (plan, unit, records, path) -> item number -> its status; raises DoesNotVerify.
 Replay = Callable[[list[dict[str, Any]], list[int], str], dict[int, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was checked. ``ok`` is None where it could not be proven either way."""
-
-    what: str
-    ok: bool | None
-    detail: str = ""
-
-
-def verify_case(case: Case, replay: Replay, expect_head: str | None = None) -> Iterator[Check]:
+def verify_case(
+    case: Case, replay: Replay, expect_head: str | None = None, trust: Trust | None = None
+) -> Iterator[Check]:
     """Check everything; ``replay`` is the engine's (a case knows no states)."""
     audit = ChainReading()
     try:
@@ -88,6 +83,7 @@ def verify_case(case: Case, replay: Replay, expect_head: str | None = None) -> I
     problems = list(order_problems(case, audit.records, actions))
     yield Check("order of the audit log", not problems, "; ".join(problems[:3]))
     yield from _check_recorded(case, audit)
+    yield from check_proofs(case, list(_heads(audit)) if audit.records else [], trust or Trust())
     yield from _check_strangers(case)
 
 
@@ -345,7 +341,10 @@ def _check_strangers(case: Case) -> Iterator[Check]:
         path for pattern in patterns for path in case.root.glob(pattern)
     }
     explained |= {case.bag_dir(number) / tag for number in case.plan_numbers() for tag in tags}
-    places = [case.root, *(path for path in explained if path.is_dir() and path.name not in ("data", "plan", "units"))]
+    places = [
+        case.root,
+        *(path for path in explained if path.is_dir() and path.name not in ("data", "plan", "units", *PROOFS)),
+    ]
     places += [case.root / "plan", case.root / "units"]
     found = {path for place in places if place.is_dir() and PARTIAL not in place.name for path in place.iterdir()}
     strangers = sorted(path for path in found - explained if not path.name.endswith(PARTIAL))

@@ -27,6 +27,7 @@ _COMMANDS = {
     "restore": "Put removed messages back where they were.",
     "import": "Put what evidence holds, and a mailbox lacks, into that mailbox.",
     "verify": "Check evidence, manifests, journals and audit chain.",
+    "stamp": "Have the plan, the bag and the audit head signed and time-stamped.",
     "status": "Show where a case stands, per mailbox.",
     "policy": "Show or check the policy in force.",
     "report": "Write report.html, scope.csv and outcome.csv of a case.",

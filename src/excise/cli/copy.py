@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from excise.cli.moving import plan_and_run
-from excise.cli.options import authority_options, criteria_options, evidence_options, work_options
+from excise.cli.options import authority_options, criteria_options, evidence_options, proof_options, work_options
 from excise.model.item import Action
 
 
@@ -15,6 +15,7 @@ from excise.model.item import Action
 @criteria_options
 @evidence_options
 @work_options
+@proof_options
 @authority_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from excise.cli.moving import confirm_putting, finish, plan_status, report_plan
-from excise.cli.options import Given, authority_options, confirm_options, term_options, work_options
+from excise.cli.options import Given, authority_options, confirm_options, proof_options, term_options, work_options
 from excise.cli.screen import tell_not_searched, working
 from excise.core.errors import ConfirmationMissing, UsageError, worst_status
 
@@ -29,6 +29,7 @@ _CASE = click.Path(path_type=Path, file_okay=False)
 @term_options
 @confirm_options
 @work_options
+@proof_options
 @authority_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:

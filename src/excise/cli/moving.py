@@ -19,6 +19,7 @@ from excise.cli.screen import (
     working,
 )
 from excise.core.errors import ConfirmationMissing, worst_status
+from excise.core.text import shown
 from excise.model.item import Action
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = F
             tell_not_searched(plan)
             if options["as_json"]:
                 put_json({"summary": _plan_json(plan)})
-            return plan_status(plan)
+            return worst_status([plan_status(plan), tell_lacking(work)])
         if action.removes:
             try:
                 confirm(options, work, plan)
@@ -158,7 +159,15 @@ def finish(options: dict[str, Any], work: Work, result: RunResult) -> int:
         if options.get("verbose"):
             show_mailboxes(result.plan, work.case)
         show_result(result, work.case)
+    status = worst_status([result.exit_code, tell_lacking(work)])
     if result.interrupted:
         tell(f"excise: interrupted; to go on: excise resume {work.case.root}")
-        return worst_status([result.exit_code, 130])
-    return result.exit_code
+        return worst_status([status, 130])
+    return status
+
+
+def tell_lacking(work: Work) -> int:
+    """Tell which time stamps and outside logs were asked for and could not be had; 6 where there are any."""
+    for lacking in work.proving.lacking:
+        tell(f"excise: {shown(lacking)}")
+    return 6 if work.proving.lacking else 0

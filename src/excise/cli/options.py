@@ -157,6 +157,17 @@ def authority_options(command: Command) -> Command:
     return _apply(command, made)
 
 
+def proof_options(command: Command) -> Command:
+    """What makes the case provable to others."""
+    sinks = "Send the audit log there too: file:PATH, syslog+udp://HOST, syslog+tcp://HOST, syslog+unix:PATH."
+    made = [
+        click.option("--timestamp", metavar="URL", help="An RFC 3161 authority that stamps plan, bag and audit head."),
+        click.option("--sign-key", type=_PATH, metavar="FILE", help="The OpenSSH key that signs the audit head."),
+        click.option("--audit-sink", "audit_sinks", multiple=True, metavar="SINK", help=sinks),
+    ]
+    return _apply(command, made)
+
+
 def evidence_options(command: Command) -> Command:
     """The case and what goes into it."""
     place = click.Path(path_type=Path, file_okay=False)

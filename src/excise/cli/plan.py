@@ -13,6 +13,7 @@ from excise.cli.options import (
     criteria_options,
     evidence_options,
     limit_options,
+    proof_options,
     work_options,
 )
 from excise.model.item import Action
@@ -26,6 +27,7 @@ from excise.model.item import Action
 @click.option("--disposal", type=click.Choice(["trash", "soft", "hard"]), help="What becomes of them at the source.")
 @compact_option
 @work_options
+@proof_options
 @authority_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:

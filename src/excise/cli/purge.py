@@ -14,6 +14,7 @@ from excise.cli.options import (
     criteria_options,
     evidence_options,
     limit_options,
+    proof_options,
     work_options,
 )
 from excise.core.errors import ConfirmationMissing
@@ -28,6 +29,7 @@ from excise.model.item import Action
 @click.option("--no-evidence", is_flag=True, help="Keep hashes and envelopes alone; needs a second person.")
 @compact_option
 @work_options
+@proof_options
 @authority_options
 @click.pass_context
 def command(ctx: click.Context, /, **options: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from excise.cli.moving import confirm_putting, finish
-from excise.cli.options import confirm_options, work_options
+from excise.cli.options import confirm_options, proof_options, work_options
 from excise.cli.screen import say, table, working
 from excise.core.errors import UsageError
 from excise.core.text import shown
@@ -20,6 +20,7 @@ from excise.core.text import shown
 @click.option("--into", metavar="SOURCE", help="Into this mailbox instead of where they came from.")
 @confirm_options
 @work_options
+@proof_options
 @click.pass_context
 def command(ctx: click.Context, /, case_dir: Path, only: tuple[str, ...], into: str | None, **options: Any) -> None:
     """Put removed messages back where they were, with flags and dates; nothing is doubled when it is run twice.

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from excise.cli.moving import finish
-from excise.cli.options import work_options
+from excise.cli.options import proof_options, work_options
 from excise.cli.screen import working
 from excise.core.errors import UsageError
 from excise.model.item import Action
@@ -20,6 +20,7 @@ from excise.model.item import Action
     "--finish", "give_up", is_flag=True, help="Record what is still open afterwards as failed, and seal the bag."
 )
 @work_options
+@proof_options
 @click.pass_context
 def command(ctx: click.Context, /, case_dir: Path, give_up: bool, **options: Any) -> None:
     """Finish an interrupted run of CASE: no message lost, none twice in the evidence, none removed that was not

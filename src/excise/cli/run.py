@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from excise.cli.moving import ask, finish, report_plan
-from excise.cli.options import work_options
+from excise.cli.options import proof_options, work_options
 from excise.cli.screen import working
 from excise.core.errors import ConfirmationMissing
 from excise.model.item import Action
@@ -19,6 +19,7 @@ from excise.model.item import Action
 @click.argument("case_dir", metavar="CASE", type=click.Path(path_type=Path))
 @click.option("--confirm", metavar="HASH", help="The plan's hash, its first 12 hex digits or more.")
 @work_options
+@proof_options
 @click.pass_context
 def command(ctx: click.Context, /, case_dir: Path, confirm: str | None, **options: Any) -> None:
     """Execute the newest plan of CASE, exactly as it was frozen.

@@ -66,7 +66,7 @@ class Bar:
 @contextmanager
 def working(options: dict[str, Any], total: int) -> Iterator[Setting]:
     """A setting with a progress bar, in which Ctrl-C asks for a stop at the next safe point; a second one is final."""
-    from excise.api import Setting
+    from excise.api import Proof, Setting
 
     visible = sys.stderr.isatty() and not options.get("no_progress") and not options.get("quiet")
     bar = Bar(total, shown_at_all=visible)
@@ -84,7 +84,8 @@ def working(options: dict[str, Any], total: int) -> Iterator[Setting]:
 
     before = signal.signal(signal.SIGINT, interrupted)
     try:
-        yield Setting(options.get("jobs") or 0, bar, stop, announce)
+        proof = Proof(options.get("timestamp"), options.get("sign_key"), tuple(options.get("audit_sinks") or ()))
+        yield Setting(options.get("jobs") or 0, bar, stop, announce, proof)
     finally:
         signal.signal(signal.SIGINT, before)
         bar.close()
