@@ -18,6 +18,7 @@ import pytest
 
 import excise
 from excise.api import profile
+from excise.api.exmerge.keys import NO_COUNTERPART
 from excise.case import records
 from excise.cli import cli
 from excise.core.errors import STATUS_ORDER, ExciseError
@@ -170,10 +171,21 @@ def test_the_profile_is_a_profile(tmp_path: Path) -> None:
 
 
 def test_every_key_of_a_profile_is_documented_and_vice_versa() -> None:
-    table = rows(reference("profile.md"))
+    table = rows(reference("profile.md").partition("## From ExMerge")[0])
     assert {key for row in table for key in words(row[0])} == set(profile._KEYS)
+    directory = next(row for row in table if row[0] == "`directory`")
+    assert set(words(directory[2])) == set(profile._DIRECTORY)
     limits = next(row for row in table if row[0] == "`limits`")
     assert set(words(limits[2])) == set(profile._LIMITS)
+
+
+def test_every_setting_of_exmerge_is_documented_and_vice_versa() -> None:
+    table = rows(section(reference("profile.md"), "## From ExMerge"))
+    documented = {key.lower() for row in table for key in words(row[0])}
+    tree = ast.parse((SOURCE / "api" / "exmerge" / "conversion.py").read_text())
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    handled = {text.lower() for text in texts if re.fullmatch(r"[A-Z][a-z]+[A-Z][A-Za-z-]+", text)}
+    assert documented == handled | set(NO_COUNTERPART)
 
 
 # The case format
@@ -299,7 +311,12 @@ def test_no_command_in_a_guide_failed_in_a_way_that_its_text_does_not_tell(guide
     assert "unexpected error" not in text
     assert "Traceback" not in text
     failed = [int(code) for code in re.findall(r"(?m)^\(exit status (\d+)\)$", text)]
-    expected = {"purge-a-message.md": [4], "import-evidence.md": [4], "real-pst-to-mbox.md": [3]}
+    expected = {
+        "from-exmerge.md": [2],
+        "purge-a-message.md": [4],
+        "import-evidence.md": [4],
+        "real-pst-to-mbox.md": [3],
+    }
     assert failed == expected.get(guide.name, [])
 
 

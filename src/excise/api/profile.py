@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from excise.api.text_files import read_text
 from excise.core.errors import UsageError
-from excise.core.files import os_error, read_regular
 from excise.core.text import shown
 
+#: A profile may hold a list of some hundred thousand mailboxes.
+_LIMIT = 64 << 20
 _KEYS = {
     "sources": list,
     "mailboxes": list,
@@ -62,10 +64,13 @@ def profile_directories() -> list[Path]:
 def read_profile(name: str) -> Profile:
     """The profile in the file ``name``, or of that name; a UsageError says what is wrong with it and where."""
     path = _find(name)
+    return parse_profile(read_text(path, "utf-8-sig", _LIMIT).text, path)
+
+
+def parse_profile(text: str, path: Path) -> Profile:
+    """The profile in ``text``, which stands at ``path``."""
     try:
-        data = tomllib.loads(read_regular(path, 1 << 20).decode("utf-8"))
-    except OSError as error:
-        raise os_error(error, path, "reading the profile") from error
+        data = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not a profile in TOML: {shown(str(error), 200)}") from error
     values = _checked(_underscored(data), _KEYS, str(path))

@@ -23,8 +23,8 @@ from excise.store_api import registry
 from excise.store_api.discovery import Scope, find_mailboxes
 
 if TYPE_CHECKING:
-    from excise.report.write import Written
     from excise.case.timestamp import Stamp
+    from excise.report.write import Written
 
 
 class Work:

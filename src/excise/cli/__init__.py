@@ -31,6 +31,7 @@ _COMMANDS = {
     "status": "Show where a case stands, per mailbox.",
     "policy": "Show or check the policy in force.",
     "report": "Write report.html, scope.csv and outcome.csv of a case.",
+    "profile": "Make a profile of the settings of ExMerge.",
     "mailboxes": "List the mailboxes of a source.",
     "check": "Check the structure of mail files; report, never repair.",
     "demo": "The main job on bundled mail, explained as it goes.",
