@@ -15,7 +15,7 @@ from pathlib import Path
 
 import excise.pst
 from excise.core.errors import DamagedInput, Refused, Unfinished
-from excise.core.files import durable_file, fsync_directory, os_error
+from excise.core.files import durable_file, flush_names, fsync_directory, os_error
 from excise.pst.disk.ids import NID_TYPE_ASSOC_MESSAGE, NID_TYPE_NORMAL_MESSAGE, nid_type
 from excise.pst.ndb.edit_storage import PathStorage
 from excise.store_api.errors import MailboxChanged
@@ -41,6 +41,8 @@ def compact(path: Path, identity: str) -> str:
     with PathStorage(path) as storage:
         make = partial(_make, path, identity)
         before, after = replace_file(path, storage, make, "compacting")
+    # Or a dead lock stood there after a power cut.
+    flush_names(path.parent, path.parent)
     return f"{path}: compacted from {before:,} to {after:,} bytes"
 
 

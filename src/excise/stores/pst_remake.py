@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 import excise.pst
 from excise.core.errors import DamagedInput, Refused
-from excise.core.files import durable_file, open_nofollow
+from excise.core.files import durable_file, flush_names, open_nofollow
 from excise.core.text import shown
 from excise.model.item import Removal, Target
 from excise.pst import Damaged, Lost, Salvage
@@ -77,6 +77,8 @@ class Remaker:
             if going:
                 keep(original)
                 replace_file(self._path, storage, make, "making it anew")
+        # Or a dead lock stood there after a power cut.
+        flush_names(self._path.parent, self._path.parent)
         return removal.answers(targets)
 
     def _check_identity(self, file: PstFile, at: Path) -> None:
