@@ -268,7 +268,7 @@ STRICTER: dict[str, Callable[[Any, Any], bool]] = {
     "reason": lambda one, other: within(other, one),
     "never_search": lambda one, other: within(other, one),
     "reveal": at_most,
-    "narrow_only": within,
+    "narrow_only": lambda one, other: other is None or set(one or ()) <= set(other),
     "caps": lambda one, other: all(at_most(getattr(one, name), getattr(other, name)) for name in Caps.model_fields),
     "people": lambda one, other: (
         not other or (bool(one) and all(who in other and within(one[who].roles, other[who].roles) for who in one))
@@ -302,6 +302,12 @@ def test_two_policies_together_are_as_strict_as_either(first: Policy, later: Pol
 def test_a_policy_that_says_nothing_changes_nothing(policy: Policy) -> None:
     assert tightened(policy, Policy()) == policy
     assert tightened(policy, policy) == tightened(policy, Policy())
+
+
+def test_a_term_is_allowed_to_stand_alone_by_the_strongest_policy_only() -> None:
+    mine = Policy(narrow_only=("domain",))
+    assert not tightened(Policy(), mine).narrow_only
+    assert tightened(mine, Policy()).narrow_only == ("domain",)
 
 
 @pytest.mark.parametrize(

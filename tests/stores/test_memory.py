@@ -45,6 +45,9 @@ class TestMemoryConformance(StoreConformance):
     def replace_mailbox(self, locator: str) -> None:
         memory.create(locator.partition(":")[2], seeds(self.main_folder, self.other_folder))
 
+    def place_hold(self, locator: str, reason: str) -> None:
+        memory.contents_of(locator).hold = reason
+
     def snapshot(self, locator: str) -> Mapping[str, object]:
         contents = memory.contents_of(locator)
         return {"items": dict(contents.items), "folders": set(contents.folders), "identity": contents.identity}

@@ -15,8 +15,10 @@ from excise.case.layout import Authorisation
 from excise.core.errors import Refused, SourceUnavailable
 from excise.core.files import make_directories, os_error
 from excise.criteria import Criteria
+from excise.engine.authority import allowed, check_person
 from excise.engine.channel import Channel, Progress, UnitError, run_units
 from excise.engine.search import Match, NotTested, Searched, open_and_search
+from excise.policy.effective import effective_policy
 from excise.store_api import registry
 from excise.store_api.discovery import Scope
 from excise.store_api.protocols import MailboxInfo
@@ -42,13 +44,17 @@ class Proof:
 
 @dataclass(slots=True)
 class Setting:
-    """How to work: parallel jobs (0: one a processor), who shows progress, the flag that stops at a safe point."""
+    """How to work: parallel jobs (0: one a processor), who shows progress, the flag that stops at a safe point.
+
+    ``policy_file``: a policy beside those that are found, which it can only tighten.
+    """
 
     jobs: int = 0
     progress: Progress = field(default_factory=_NoProgress)
     stop: threading.Event = field(default_factory=threading.Event)
     announce: Callable[[str], None] = lambda _head: None
     proof: Proof = field(default_factory=Proof)
+    policy_file: Path | None = None
 
     @property
     def workers(self) -> int:
@@ -126,6 +132,9 @@ def search(
     """Search every mailbox of ``scope``; changes nothing. What could not be searched is yielded with its error."""
     check_expected(scope, expect_mailboxes)
     criteria.require_limits()
+    policy = effective_policy(setting.policy_file)
+    check_person(policy, authorisation or Authorisation())
+    lost_before, scope = len(scope.not_searched), allowed(policy, scope)
     who = (authorisation or Authorisation()).record()
     with _access_log() as log:
         log.append(
@@ -140,6 +149,8 @@ def search(
     records: list[dict[str, Any]] = [
         {"type": "mailbox-not-searched", "mailbox": lost.name, "seen": 0, "matches": 0} for lost in scope.not_searched
     ]
+    for lost in scope.not_searched[lost_before:]:
+        yield SearchedMailbox(MailboxInfo("", "", lost.name, ""), error=UnitError(lost.reason, lost.exit_code))
     local = all(registry.store(task.info.kind).capabilities.local_files for task in tasks)
     try:
         for task, result in run_units(

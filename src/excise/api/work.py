@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 from excise.api.looking import Setting
 from excise.api.proving import Proving, check_proof
 from excise.case.chain import ChainedLog
-from excise.case.layout import Authorisation, Case, who
+from excise.case.layout import Authorisation, Case, account, who
 from excise.case.plan import Plan, read_plan
 from excise.case.verify import Check, Trust, verify_case
 from excise.core.errors import ConfirmationMissing, Refused, UsageError
 from excise.core.files import write_durably
 from excise.core.marker import enclosing_case
 from excise.engine import import_plan, planner, restore, review, run
+from excise.engine.authority import check_names, check_person
 from excise.engine.channel import Channel
 from excise.engine.journal import replay
+from excise.policy.effective import effective_policy
 from excise.store_api import registry
 from excise.store_api.discovery import Scope, find_mailboxes
 
@@ -34,6 +36,7 @@ class Work:
         """Open the audit log of ``case``, whose lock the caller holds."""
         self.case, self.setting = case, setting
         self.proving = Proving(case, setting.proof)
+        self.policy = effective_policy(setting.policy_file)
         self.audit = ChainedLog(case.audit_path)
         self.audit.listener = self.proving.sinks.deliver
 
@@ -45,6 +48,7 @@ class Work:
             self.case,
             order,
             scope,
+            self.policy,
             jobs=setting.workers,
             progress=setting.progress,
             stop=setting.stop,
@@ -55,14 +59,16 @@ class Work:
 
     def plan_restore(self, order: restore.RestoreOrder) -> Plan:
         """Freeze a plan that puts removed messages back."""
-        plan = restore.make_restore_plan(self.case, order, self.audit)
+        self.policy.check_operator(account())
+        plan = restore.make_restore_plan(self.case, order, self.audit, self.policy)
         self.save_head()
         return plan
 
     def plan_import(self, order: import_plan.ImportOrder) -> Plan:
         """Read all of the evidence and freeze a plan that puts it into a mailbox."""
         channel = Channel(self.setting.progress.advance, self.setting.stop)
-        plan = import_plan.make_import_plan(self.case, order, self.audit, channel)
+        check_names(self.policy, [order.into.name, *(info.name for info in order.found.mailboxes)])
+        plan = import_plan.make_import_plan(self.case, order, self.audit, channel, self.policy)
         self.save_head()
         return plan
 
@@ -160,7 +166,12 @@ class Work:
 def new_case(
     root: Path, sources: tuple[str, ...], authorisation: Authorisation, setting: Setting | None = None
 ) -> Iterator[Work]:
-    """Make a case and hold it. A case inside a source, or the other way round, is refused (S28)."""
+    """Make a case and hold it. A case inside a source, or the other way round, is refused (S28).
+
+    What the policy asks of operator, ticket and reason is checked before anything is made.
+    """
+    setting = setting or Setting()
+    check_person(effective_policy(setting.policy_file), authorisation)
     place = root.resolve()
     outer = enclosing_case(place.parent)
     if outer is not None:
@@ -174,7 +185,7 @@ def new_case(
     check_proof((setting or Setting()).proof)
     case = Case.create(root, authorisation)
     with case.locked():
-        work = Work(case, setting or Setting())
+        work = Work(case, setting)
         try:
             made = {"case": case.id, "case_sha256": case.sha256, "files": case.add_verifier()}
             work.audit.append({"type": "case-created", **made})

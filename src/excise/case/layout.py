@@ -7,10 +7,10 @@ as a case, and no search goes into it (S28). Only one command at a time holds a 
 from __future__ import annotations
 
 import fcntl
-import getpass
 import json
 import os
 import platform
+import pwd
 import socket
 import uuid
 from collections.abc import Iterator
@@ -45,13 +45,17 @@ class Authorisation:
         return {**said, **who(), "system": platform.platform(), "time": iso(now())}
 
 
+def account() -> str:
+    """The user of the operating system that this process runs as, whatever the environment says; empty for none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""
+
+
 def who() -> dict[str, Any]:
     """Who runs this command, with what, as the machine tells it (S22)."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = ""
-    machine = {"user": user, "uid": os.getuid(), "host": socket.gethostname()}
+    machine = {"user": account(), "uid": os.getuid(), "host": socket.gethostname()}
     return {**machine, "excise": __version__, "python": platform.python_version()}
 
 

@@ -38,9 +38,12 @@ class Caps:
 
 @dataclass(frozen=True, slots=True)
 class UnitPlan:
-    """One mailbox in a plan. ``refused``: why nothing may be removed from it (S04, S24); ``not_searched``: why it was
-    not. ``rewrite``: why its file is to be made anew; ``kept`` items are then in the new one, ``lost`` in the old one
-    alone."""
+    """One mailbox in a plan. ``refused``: why nothing may be removed from it (S04); ``not_searched``: why it was not.
+
+    ``hold``: ``held: `` and the matters for which all of it is held (S24), ``none``, or ``not known``; ``held``: how
+    many of its items are held and not doubtful. ``rewrite``: why its file is to be made anew; ``kept`` items are then
+    in the new one, ``lost`` in the old one alone.
+    """
 
     unit: int
     kind: str
@@ -64,6 +67,7 @@ class UnitPlan:
     matches_sha256: str = ""
     untestable_sha256: str = ""
     source_unit: int = 0
+    held: int = 0
     rewrite: str = ""
     kept: int = 0
     lost: int = 0
@@ -89,8 +93,8 @@ class Plan:
     @property
     def removable(self) -> int:
         """How many items it would remove: without the mailboxes where removal is refused, and without doubtful
-        items."""
-        return sum(unit.matches - unit.doubtful for unit in self.units if not unit.refused)
+        and held items."""
+        return sum(unit.matches - unit.doubtful - unit.held for unit in self.units if not unit.refused)
 
     def unit(self, number: int) -> UnitPlan:
         """Unit ``number``."""

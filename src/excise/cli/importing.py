@@ -48,6 +48,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     from excise import api
 
     given = Given(options)
+    given.policy()
     order = _order(options, given)
     sources = (order.given, options["into"], order.into.locator)
     with (

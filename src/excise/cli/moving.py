@@ -30,11 +30,13 @@ def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = F
     """Make a case and its plan, and unless ``only_plan``, run it once it is confirmed; the exit status."""
     from excise import api
     from excise.api.looking import check_expected
+    from excise.engine.authority import limited, narrow_only
     from excise.engine.planner import check_removable
 
     given = Given(options)
-    order = given.order(action)
-    order.criteria.require_for("move" if action.removes else "copy")
+    policy = given.policy()
+    order = limited(policy, given.order(action))
+    order.criteria.require_for("move" if action.removes else "copy", narrow_only(policy))
     scope = given.scope()
     check_expected(scope, order.expect_mailboxes)
     check_removable(order, scope)  # refused before a case is made
@@ -95,6 +97,7 @@ def plan_status(plan: Plan) -> int:
     """The exit status of a plan that is not run."""
     codes = [unit.not_searched_code for unit in plan.units if unit.not_searched]
     codes += [3] * bool(plan.header.get("refused") or any(unit.refused for unit in plan.units))
+    codes += [8] * any(unit.held for unit in plan.units)
     codes += [9] * bool(plan.header["totals"].get("untestable") or plan.header["totals"].get("unreadable"))
     return worst_status(codes)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from excise.api.profile import Profile
     from excise.criteria import Criteria
     from excise.model.item import Action
+    from excise.policy.effective import Effective
     from excise.store_api.discovery import Scope
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -153,6 +154,9 @@ def authority_options(command: Command) -> Command:
         click.option("--ticket", metavar="TEXT", help="The ticket that this is done for."),
         click.option("--reason", metavar="TEXT", help="Why it is done."),
         click.option("--operator", metavar="NAME", help="Who does it (a label: the user's name is recorded too)."),
+        click.option(
+            "--policy", "policy_file", type=_PATH, metavar="FILE", help="A policy; it can only tighten others."
+        ),
     ]
     return _apply(command, made)
 
@@ -269,10 +273,22 @@ class Given:
             raise UsageError("--all-mailboxes and names of mailboxes are both given", hint="Give one of them.")
         return tuple(names) if settings is None else addresses(settings, names, everything=everything)
 
+    def policy(self) -> Effective:
+        """The policy in force, after it was asked whether this user may, with this ticket and reason."""
+        from excise.engine.authority import check_person
+        from excise.policy.effective import effective_policy
+
+        found = effective_policy(self.options.get("policy_file"))
+        check_person(found, self.authorisation())
+        if self.options.get("reveal"):
+            found.check_reveal()
+        return found
+
     def scope(self) -> Scope:
-        """The mailboxes that are meant."""
+        """The mailboxes that are meant; nothing is opened to find them where the policy refuses."""
         from excise.store_api.discovery import find_mailboxes
 
+        self.policy()
         return find_mailboxes(self.sources, self.wanted)
 
     def criteria(self) -> Criteria:

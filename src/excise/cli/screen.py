@@ -85,7 +85,7 @@ def working(options: dict[str, Any], total: int) -> Iterator[Setting]:
     before = signal.signal(signal.SIGINT, interrupted)
     try:
         proof = Proof(options.get("timestamp"), options.get("sign_key"), tuple(options.get("audit_sinks") or ()))
-        yield Setting(options.get("jobs") or 0, bar, stop, announce, proof)
+        yield Setting(options.get("jobs") or 0, bar, stop, announce, proof, options.get("policy_file"))
     finally:
         signal.signal(signal.SIGINT, before)
         bar.close()
@@ -114,9 +114,9 @@ def show_plan(plan: Plan) -> None:
         return
     if "rule" not in header:
         say(table([(shown(unit.name, 60), f"{unit.matches:,}") for unit in plan.units], ("mailbox", "messages")))
-        say(f"Plan hash: {plan.sha256}")
+        _show_hash(plan)
         return
-    say(f"Rule: {header['rule']}")
+    say(f"Rule: {shown(header['rule'])}")
     rows = [
         (shown(u.name, 60), f"{u.seen:,}", f"{u.matches:,}", f"{u.unreadable + u.untestable:,}", _note(u))
         for u in plan.units
@@ -148,7 +148,15 @@ def show_plan(plan: Plan) -> None:
     if header.get("compact"):
         say("Afterwards each PST that lost messages is written anew without its free space; the old file is then gone.")
     if header["refused"]:
-        say(f"Refused as a whole: {header['refused']}")
+        say(f"Refused as a whole: {shown(header['refused'])}")
+    _show_hash(plan)
+
+
+def _show_hash(plan: Plan) -> None:
+    from excise.engine.authority import needs
+
+    for need in needs(plan):
+        say(f"Needs: {need}")
     say(f"Plan hash: {plan.sha256}")
 
 
@@ -186,8 +194,8 @@ def _show_import(plan: Plan) -> None:
     if len(folders) > _SUBJECTS:
         say(f"  … and {len(folders) - _SUBJECTS:,} more folders; all stand in {plan.directory}/matches")
     if plan.header["refused"]:
-        say(f"Refused as a whole: {plan.header['refused']}")
-    say(f"Plan hash: {plan.sha256}")
+        say(f"Refused as a whole: {shown(plan.header['refused'])}")
+    _show_hash(plan)
 
 
 def _note(unit: Any) -> str:
@@ -196,11 +204,15 @@ def _note(unit: Any) -> str:
         reason = without_name(unit.name, unit.not_searched).partition("\n")[0]
         notes.append(f"NOT SEARCHED: {shown(reason, 120)}")
     if unit.refused:
-        notes.append(f"REFUSED: {unit.refused}")
+        notes.append(f"REFUSED: {shown(unit.refused, 200)}")
     if unit.doubtful:
         notes.append(f"{unit.doubtful} in doubt" + ("" if unit.disposal == "copy" else ", not removed"))
     if unit.matches and unit.disposal != "copy":
-        notes.append(f"disposal {unit.disposal}, hold {unit.hold}")
+        whole = unit.hold.startswith("held")
+        if unit.held:
+            notes.append(f"{unit.held:,} held, not removed")
+        hold = f"HELD{shown(unit.hold[4:], 100)}" if whole else f"hold {shown(unit.hold)}"
+        notes.append(f"disposal {shown(unit.disposal)}, {hold}")
     return "; ".join(notes)
 
 

@@ -27,6 +27,7 @@ from excise.engine.search import Match, NotTested, Searched, search_by
 from excise.mbox import likeness
 from excise.model.item import Action
 from excise.model.message import Untestable
+from excise.policy.effective import Effective
 from excise.store_api import registry
 from excise.store_api.discovery import Scope
 from excise.store_api.errors import ItemChanged, ItemDamaged, ItemNotFound, Unsupported
@@ -76,9 +77,12 @@ class _Read:
     lines: list[dict[str, Any]]
 
 
-def make_import_plan(case: Case, order: ImportOrder, audit: ChainedLog, channel: Channel) -> Plan:
+def make_import_plan(case: Case, order: ImportOrder, audit: ChainedLog, channel: Channel, policy: Effective) -> Plan:
     """Read all of the evidence and freeze the plan."""
     order.check()
+    limit = policy.policy.caps.max_total
+    if limit is not None:
+        order = replace(order, max_total=limit if order.max_total is None else min(limit, order.max_total))
     number = (case.plan_numbers() or [0])[-1] + 1
     directory = case.make(case.plan_dir(number))
     case.make(directory / "matches")
@@ -94,7 +98,7 @@ def make_import_plan(case: Case, order: ImportOrder, audit: ChainedLog, channel:
         audit.append(search_record(number, read.unit) | {"matches": len(read.lines)})
     units = [_target(order, directory, first, lines), *sources]
     _check_space(order.into, sum(line["size"] for line in lines))
-    plan = write_plan(case, number, _header(order, units), units)
+    plan = write_plan(case, number, _header(order, units) | policy.header(), units)
     made = {"type": "plan-made", "plan": number, "plan_sha256": plan.sha256, "matches": plan.matches}
     audit.append(made | {"action": Action.IMPORT})
     return plan
@@ -222,7 +226,6 @@ def _header(order: ImportOrder, units: list[UnitPlan]) -> dict[str, Any]:
             "passed_over": order.found.passed_over,
             "other_files": order.found.other_files,
         },
-        "policy_sha256": None,
         "totals": {
             "mailboxes": len(units),
             "not_searched": sum(bool(unit.not_searched) for unit in units),

@@ -21,10 +21,13 @@ from excise.core.digests import canonical_json, sha256_hex
 from excise.core.errors import Interrupted, Refused, UsageError
 from excise.core.files import free_space, write_durably
 from excise.criteria import Criteria
+from excise.engine.authority import HELD, allowed, limited, narrow_only
 from excise.engine.channel import Channel, Progress, UnitError, run_units
 from excise.engine.remaking import plan_remaking
 from excise.engine.search import Match, NotTested, Searched, open_and_search
 from excise.model.item import Action, Disposal
+from excise.policy.effective import Effective
+from excise.policy.holds import Holds
 from excise.store_api import registry
 from excise.store_api.discovery import Scope
 from excise.store_api.errors import Unsupported
@@ -57,6 +60,7 @@ class _SearchTask:
     criteria: dict[str, Any]
     directory: Path
     caps: Caps
+    holds: Holds
     rewrite: bool = False
 
 
@@ -100,11 +104,19 @@ def resolve_disposal(order: Order, info: MailboxInfo) -> Disposal:
 
 
 def make_plan(
-    case: Case, order: Order, scope: Scope, *, jobs: int, progress: Progress, stop: threading.Event, audit: ChainedLog
+    case: Case,
+    order: Order,
+    scope: Scope,
+    policy: Effective,
+    *,
+    jobs: int,
+    progress: Progress,
+    stop: threading.Event,
+    audit: ChainedLog,
 ) -> Plan:
     """Search the scope and freeze the plan. Every mailbox is logged, with zero hits and failures too (S22)."""
     if order.action.removes:
-        order.criteria.require_for("move")
+        order.criteria.require_for("move", narrow_only(policy))
     if not order.evidence:
         raise UsageError("no kind of evidence is named", hint="Name mbox, pst or eml, or several of them.")
     if order.expect_mailboxes is not None and order.expect_mailboxes != len(scope.mailboxes) + len(scope.not_searched):
@@ -113,12 +125,13 @@ def make_plan(
             f"expected {order.expect_mailboxes} mailboxes, found {len(scope.mailboxes) + len(scope.not_searched)}",
             hint="No mailbox was opened. Check the sources, or the number.",
         )
+    order, scope = limited(policy, order), allowed(policy, scope)
     check_removable(order, scope)
     number = (case.plan_numbers() or [0])[-1] + 1
     directory = case.make(case.plan_dir(number))
     case.make(directory / "matches")
     first = case.next_unit()
-    tasks = list(_tasks(order, scope, directory, first))
+    tasks = list(_tasks(order, scope, directory, first, Holds.of(policy.policy)))
     audit.append(
         {
             "type": "search-started",
@@ -145,12 +158,12 @@ def make_plan(
     units.extend(_lost(scope, first + len(units)))
     for unit in units[len(tasks) :]:
         audit.append(search_record(number, unit))
-    plan = write_plan(case, number, _header(order, scope, units), units)
+    plan = write_plan(case, number, _header(order, scope, units) | policy.header(), units)
     audit.append({"type": "plan-made", "plan": number, "plan_sha256": plan.sha256, "matches": plan.matches})
     return plan
 
 
-def _tasks(order: Order, scope: Scope, directory: Path, first: int) -> Iterator[_SearchTask]:
+def _tasks(order: Order, scope: Scope, directory: Path, first: int, holds: Holds) -> Iterator[_SearchTask]:
     criteria = order.criteria.canonical()
     for number, info in enumerate(scope.mailboxes, first):
         unit = UnitPlan(
@@ -162,9 +175,16 @@ def _tasks(order: Order, scope: Scope, directory: Path, first: int) -> Iterator[
             disposal=resolve_disposal(order, info),
             refused=_refused(order, info) if order.action.removes else "",
             space_for_removal=_space_for_removal(order, info),
+            hold=_hold(order, info, holds),
         )
         rewrite = order.rewrite and registry.store(info.kind).capabilities.remakes
-        yield _SearchTask(unit, info, criteria, directory, order.caps, rewrite)
+        yield _SearchTask(unit, info, criteria, directory, order.caps, holds, rewrite)
+
+
+def _hold(order: Order, info: MailboxInfo, holds: Holds) -> str:
+    """What is known of holds on a whole mailbox, from the policy and from its store (S24)."""
+    cases = ", ".join(filter(None, (holds.mailbox(info.name) if order.action.removes else "", info.hold)))
+    return f"{HELD}{cases}" if cases else "not known" if info.hold is None else "none"
 
 
 def _space_for_removal(order: Order, info: MailboxInfo) -> int:
@@ -189,7 +209,8 @@ def search_record(plan: int, unit: UnitPlan) -> dict[str, Any]:
 
 def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
     """Search one mailbox and write its two files of lines."""
-    searched, count, doubtful, size = Searched(), 0, 0, 0
+    searched, count, doubtful, held, size = Searched(), 0, 0, 0, 0
+    removes, whole = task.unit.disposal != Disposal.COPY, task.unit.hold.startswith(HELD)
     lines: list[bytes] = []
     rest: list[bytes] = []
     ids: list[str] = []
@@ -200,8 +221,10 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
         count += 1
         doubtful += bool(found.doubt)
         size += found.envelope.get("size") or 0
-        ids += [] if found.doubt else [found.id]
-        lines.append(canonical_json(match_line(count, found)) + b"\n")
+        hold = task.holds.item(task.unit.name, found.envelope) if removes and not whole else ""
+        held += removes and not found.doubt and (whole or bool(hold))
+        ids += [] if found.doubt or whole or hold else [found.id]
+        lines.append(canonical_json(match_line(count, found) | ({"hold": hold} if hold else {})) + b"\n")
     hashes = []
     for path, content in (
         (matches_path(task.directory, task.unit.unit), lines),
@@ -223,6 +246,7 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
         matches=count,
         match_bytes=size,
         doubtful=doubtful,
+        held=held,
         refused=refused,
         matches_sha256=hashes[0],
         untestable_sha256=hashes[1],
@@ -279,7 +303,6 @@ def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, 
             "passed_over": scope.passed_over,
             "other_files": scope.other_files,
         },
-        "policy_sha256": None,
         **figures(order.action, order.caps, order.evidence, units),
     }
 

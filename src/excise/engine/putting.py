@@ -15,6 +15,7 @@ from excise.case.chain import ChainedLog
 from excise.case.layout import Case
 from excise.case.plan import Plan, UnitPlan, read_matches, read_plan
 from excise.core.errors import ExciseError, Unfinished
+from excise.engine.authority import check_authority
 from excise.engine.channel import Channel
 from excise.engine.journal import Journal
 from excise.engine.states import Event, State
@@ -95,6 +96,7 @@ class PutRun(ABC):
                 self.journal.note("recovered", what=done)
             self.audit.append({"type": "mailbox-opened", "mailbox": self.unit.name, "identity": mailbox.info.identity})
             todo = self.journal.in_state(State.PLANNED, State.PUTTING)
+            check_authority(self.case, self.plan)
             self._known = self.look(mailbox)
             self.journal.event(Event.PUTTING, todo)
             for batch in self._batches(mailbox, todo):

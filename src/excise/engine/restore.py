@@ -27,6 +27,7 @@ from excise.engine.journal import replay
 from excise.engine.putting import PutRun, run_put_unit
 from excise.engine.unit import UnitResult, UnitTask
 from excise.model.item import Action, Deposit, Outcome
+from excise.policy.effective import Effective
 from excise.store_api import registry
 from excise.store_api.errors import MailboxChanged, Unsupported
 from excise.store_api.protocols import MailboxInfo
@@ -43,7 +44,7 @@ class RestoreOrder:
     into: MailboxInfo | None = None
 
 
-def make_restore_plan(case: Case, order: RestoreOrder, audit: ChainedLog) -> Plan:
+def make_restore_plan(case: Case, order: RestoreOrder, audit: ChainedLog, policy: Effective) -> Plan:
     """Freeze a plan that puts removed items back."""
     _refuse_unless_done(case, audit)
     left = set(order.only)
@@ -75,7 +76,7 @@ def make_restore_plan(case: Case, order: RestoreOrder, audit: ChainedLog) -> Pla
         "evidence": (),
         "scope": {"only": order.only, "into": order.into.locator if order.into else None},
         "totals": {"mailboxes": len(units), "matches": sum(unit.matches for unit in units)},
-        "policy_sha256": None,
+        **policy.header(),
     }
     made = write_plan(case, number, header, units)
     audit.append(
@@ -176,6 +177,7 @@ def _restore_unit(
         matches_sha256=sha256_hex(b"".join(data)),
         untestable_sha256="",
         refused="",
+        held=0,
         **place,  # type: ignore[arg-type]
     )
 

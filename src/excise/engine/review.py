@@ -31,6 +31,7 @@ from excise.core.clock import iso, now
 from excise.core.digests import canonical_json, sha256_hex
 from excise.core.errors import UsageError
 from excise.core.files import write_durably
+from excise.engine.authority import HELD
 from excise.engine.planner import figures, over_cap
 
 _OF_CASE = ("format", "plan", "case", "case_sha256", "units")
@@ -52,6 +53,12 @@ def check_reviewable(plan: Plan, audit: ChainedLog) -> None:
         raise UsageError(f"plan {plan.number} has been run: nothing can be taken out of it any more")
     if not plan.action.preserves:
         raise UsageError(f"plan {plan.number} is for {plan.action}: only what a search found can be reviewed")
+    if any(unit.rewrite for unit in plan.units):
+        # What a file that is made anew holds was counted for the planned items.
+        raise UsageError(
+            f"plan {plan.number} makes files anew (--rewrite), and such a plan cannot be changed",
+            hint="Make a new plan with narrower criteria.",
+        )
 
 
 def make_reviewed_plan(case: Case, plan: Plan, exclusions: Sequence[Exclusion], audit: ChainedLog) -> Plan:
@@ -124,7 +131,8 @@ def _left(
     old = plan.unit(unit.source_unit)
     kept: list[bytes] = []
     out: list[bytes] = [canonical_json(line) + b"\n" for line in iterate_excluded(plan, old)]
-    size = doubtful = 0
+    size = doubtful = held = 0
+    whole = old.hold.startswith(HELD)
     for match in iterate_matches(plan, old):
         exclusion = reasons.get((old.unit, match["item"]))
         if exclusion is not None:
@@ -133,6 +141,7 @@ def _left(
         kept.append(canonical_json(match | {"item": len(kept) + 1}) + b"\n")
         size += match["envelope"].get("size") or 0
         doubtful += bool(match["doubt"])
+        held += bool(old.held) and not match["doubt"] and (whole or "hold" in match)
     rest = [canonical_json(line) + b"\n" for line in iterate_untestable(plan, old)]
     number = unit.unit
     for path, lines in (
@@ -149,6 +158,7 @@ def _left(
         matches=len(kept),
         match_bytes=size,
         doubtful=doubtful,
+        held=held,
         refused=_refused(old, caps, len(kept)),
         matches_sha256=sha256_hex(b"".join(kept)) if kept else "",
         untestable_sha256=old.untestable_sha256,

@@ -24,6 +24,8 @@ from excise.case.records import ITEMS, OUTCOME, SCOPE, csv_bytes, item_row
 from excise.core.errors import STATUS_ORDER, ConfirmationMissing, DoesNotVerify, Refused, UsageError, worst_status
 from excise.core.files import os_error, write_durably
 from excise.core.marker import CASE_FILE
+from excise.engine.approval import ApprovalMissing
+from excise.engine.authority import Checked, check_authority
 from excise.engine.channel import Channel, Progress, UnitError, run_units
 from excise.engine.import_run import run_import_unit
 from excise.engine.journal import Journal, replay
@@ -106,15 +108,19 @@ def execute(
             hint=f"Look at it, then: excise run {case.root} --confirm {plan.sha256[:12]}",
         )
     begun = _has(audit, "run-started", plan)
+    checked = _authority(case, plan, audit, closing=finish and begun)
     if not begun and plan.action.preserves:
         check_space(case, plan)
+    if checked is not None and checked.policy.sources:
+        audit.append({"type": "authority-checked", "plan": plan.number, **checked.record()})
     kind = "run-resumed" if begun else "run-started"
     audit.append({"type": kind, "plan": plan.number, "plan_sha256": plan.sha256, "who": who()})
     announce(audit.head)
     result = RunResult(plan)
     sealed = is_sealed(case.bag_dir(plan.number))
     if not sealed:
-        _run_units(case, plan, audit, result, jobs, progress, stop)
+        if checked is not None:
+            _run_units(case, plan, audit, result, jobs, progress, stop)
         if finish and not result.interrupted:
             _give_up(case, plan)
     _count(case, plan, result)
@@ -130,6 +136,16 @@ def execute(
     )
     write_durably(case.head_path, f"{result.head}\n".encode())
     return result
+
+
+def _authority(case: Case, plan: Plan, audit: ChainedLog, *, closing: bool) -> Checked | None:
+    """What allows the run, checked before anything is opened (S25); None where a run that lost it is being closed."""
+    try:
+        return check_authority(case, plan, audit.records)
+    except ApprovalMissing:
+        if not closing:
+            raise
+        return None
 
 
 def _has(audit: ChainedLog, kind: str, plan: Plan) -> bool:

@@ -33,12 +33,14 @@ from excise.core.digests import sha256_hex
 from excise.core.errors import DoesNotVerify, ExciseError, Unfinished
 from excise.core.files import flush_names, os_error
 from excise.criteria import Criteria
+from excise.engine.authority import HELD, check_authority, holds_now
 from excise.engine.channel import Channel
 from excise.engine.journal import Journal
 from excise.engine.remaking import Originals, remake
 from excise.engine.search import Match, Searched, search_mailbox
 from excise.engine.states import Event, State
 from excise.model.item import INCOMPLETE, Disposal, Fetched, Outcome, Removal, Target, Whereabouts
+from excise.policy.holds import Holds
 from excise.store_api import registry
 from excise.store_api.errors import ItemChanged, ItemDamaged, ItemNotFound, MailboxChanged
 from excise.store_api.protocols import Compacting, Mailbox, iterate_removals
@@ -298,14 +300,14 @@ class UnitRun:
         incomplete = self._incomplete()
         doubts = {item: self.matches[item]["doubt"] or incomplete.get(item, "") for item in todo}
         self.journal.ended([(item, Outcome.REFUSED, doubt) for item, doubt in doubts.items() if doubt])
-        todo = [item for item in todo if not doubts[item]]
+        disposal = Disposal(self.unit.disposal)
+        gone = self._gone_before(mailbox, self.journal.in_state(State.REMOVING), disposal)
+        todo = self._not_held(mailbox, [item for item in todo if not doubts[item]], gone)
         if not todo:
             return
+        check_authority(self.case, self.plan)
         targets = {self.target(item).id: item for item in todo}
-        before = self.journal.in_state(State.REMOVING)
         self.journal.event(Event.REMOVING, todo)
-        disposal = Disposal(self.unit.disposal)
-        gone = self._gone_before(mailbox, before, disposal)
         left = [self.target(item) for item in todo if item not in gone]
         try:
             removals = iterate_removals(left, self._take_out(mailbox, left, disposal))
@@ -333,6 +335,23 @@ class UnitRun:
             return mailbox.remove(targets, disposal)
         originals = Originals(self.case, self.evidence, self.directory, self.journal, self.unit)
         return iter(remake(originals, self.plan, self.unit, mailbox, targets))
+
+    def _not_held(self, mailbox: Mailbox, items: list[int], gone: set[int]) -> list[int]:
+        """Of ``items`` those that may be removed by the holds of this moment (S24); the others have ended."""
+        whole, holds = self._held_whole(mailbox), holds_now(self.plan)
+        why = {item: whole or self._held(holds, item) for item in items if item not in gone}
+        self.journal.ended([(item, Outcome.HELD, case) for item, case in why.items() if case])
+        return [item for item in items if not why.get(item)]
+
+    def _held(self, holds: Holds, item: int) -> str:
+        """The matters for which an item is held, now or when the plan was made."""
+        match = self.matches[item]
+        return str(match.get("hold") or "") or holds.item(self.unit.name, match["envelope"])
+
+    def _held_whole(self, mailbox: Mailbox | None = None) -> str:
+        """Why nothing may be removed from this mailbox, by the plan, the policy and, where it is open, its store."""
+        planned = self.unit.hold.removeprefix(HELD) if self.unit.hold.startswith(HELD) else ""
+        return planned or holds_now(self.plan).mailbox(self.unit.name) or (mailbox and mailbox.info.hold) or ""
 
     def _settle(self, mailbox: Mailbox) -> None:
         """See to it that a removal left nothing beside the mailbox (a replaced file holds what was removed)."""
@@ -397,6 +416,8 @@ class UnitRun:
         removing = self.plan.action.removes and not self.unit.refused
         if self._is_done(removing):
             return
+        held = self._held_whole() if removing and not self.journal.in_state(State.REMOVING) else ""
+        removing = removing and not held
         mailbox = registry.store(self.unit.kind).open(self.unit.locator, writable=removing)
         try:
             self.check_identity(mailbox)
@@ -412,7 +433,7 @@ class UnitRun:
                 self.compact(mailbox)
                 self.prove(mailbox)
             else:
-                self._end_without_removal()
+                self._end_without_removal(held)
             for first in list(self.unread.values())[:1]:
                 raise Unfinished(
                     f"{self.unit.name}: {len(self.unread)} messages could not be read: {first}", hint=_RESUME
@@ -429,11 +450,12 @@ class UnitRun:
         """Items of which the store could not give everything, and why: never removed, never called whole (S13)."""
         return {note["item"]: note["why"] for note in self.journal.records if note["type"] == "incomplete"}
 
-    def _end_without_removal(self) -> None:
+    def _end_without_removal(self, held: str) -> None:
         incomplete = self._incomplete()
         done = self.journal.in_state(State.VERIFIED)
-        if self.unit.refused:
-            self.journal.ended([(item, Outcome.REFUSED, self.unit.refused) for item in done])
+        if held or self.unit.refused:
+            outcome = Outcome.HELD if held else Outcome.REFUSED
+            self.journal.ended([(item, outcome, held or self.unit.refused) for item in done])
         else:
             self.journal.ended([(item, Outcome.COPIED, incomplete.get(item, "")) for item in done])
 

@@ -39,6 +39,11 @@ def _common(first: tuple[str, ...] | None, later: tuple[str, ...] | None) -> tup
     return tuple(entry for entry in first if entry in later)
 
 
+def _allowed(first: tuple[str, ...] | None, later: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    """What the first allows and the later one does not forbid: here what is not set is not allowed."""
+    return first if later is None else tuple(entry for entry in first or () if entry in later)
+
+
 def _least(first: Any, later: Any) -> Any:
     """The smaller of the limits that are set; of two answers False."""
     given = [value for value in (first, later) if value is not None]
@@ -84,7 +89,7 @@ MERGES: dict[str, Callable[[Any, Any], Any]] = {
     "reason": _both,
     "never_search": _both,
     "reveal": _least,
-    "narrow_only": _common,
+    "narrow_only": _allowed,
     "caps": _caps,
     "people": _people,
     "approval": _approval,

@@ -16,6 +16,8 @@ unit of access, logging, evidence and parallel work. Rules that each store keeps
   exactly one ``Removal`` a target, in any order, also where it fails in the middle, and raises only before it has
   begun. After a kill in the middle, ``recover`` (or the next ``remove``) makes the mailbox whole: old or new, never
   between (S19).
+- Where the store reports holds, ``info.hold`` is read anew each time it is asked for, and ``remove`` takes nothing from
+  a held mailbox, nor an item that the store says is held: it answers ``HELD`` (S24).
 - ``look`` says where each target is now (S20). An item whose version differs is ``CHANGED``.
 - ``put`` adds items, makes missing folders, restores flags and dates, notifies nobody. It adds what it is given: the
   caller asks ``count`` first, so that nothing is doubled (S21). A torn addition is undone by ``recover``.
@@ -50,6 +52,7 @@ class Capabilities:
     ``removal_refused_because``: why ``disposals`` is empty, for the user.
     ``compacts``: its mailboxes are ``Compacting``. ``takes_items``: a deposit's ``item`` is put property for property.
     ``remakes``: its mailboxes are ``Remaking``.
+    ``reports_holds``: ``MailboxInfo.hold`` is never None.
     """
 
     kind: str
@@ -81,7 +84,9 @@ class MailboxInfo:
     ``locator``: ``kind:rest``, enough for its store to open it again in another process. ``name``: what people are
     shown.
     ``identity``: what makes it the same one (S30). ``size`` in bytes, where it is known without reading.
-    ``space_for_removal``: bytes of disk that a removal needs beside the source.
+    ``space_for_removal``: bytes of disk that a removal needs beside the source. ``hold``: what the store itself says of
+    a hold on the mailbox, as it is now (S24): the reason or name of the hold, empty where there surely is none, None
+    where this store cannot tell (``Capabilities.reports_holds`` is False).
     """
 
     kind: str
@@ -91,6 +96,7 @@ class MailboxInfo:
     size: int | None = None
     space_for_removal: int = 0
     details: Mapping[str, str] = field(default_factory=dict)
+    hold: str | None = None
 
 
 @dataclass(slots=True)

@@ -80,13 +80,14 @@ class MemoryItem:
 
 @dataclass(slots=True)
 class Contents:
-    """What a mailbox holds; ``items`` by serial number."""
+    """What a mailbox holds; ``items`` by serial number. ``hold``: why nothing may be removed from it; empty: it may."""
 
     identity: str = field(default_factory=lambda: secrets.token_hex(16))
     items: dict[int, MemoryItem] = field(default_factory=dict)
     folders: set[str] = field(default_factory=lambda: {INBOX})
     last_serial: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
+    hold: str = ""
 
     def add(self, deposit: Deposit) -> MemoryItem:
         """Keep ``deposit`` under a new serial number."""
@@ -146,7 +147,8 @@ class MemoryMailbox:
         """The mailbox that stands at the locator now."""
         contents = contents_of(self._locator)
         size = sum(len(item.content) for item in contents.listed())
-        return MailboxInfo(KIND, self._locator, self._locator.removeprefix(f"{KIND}:"), contents.identity, size)
+        name = self._locator.removeprefix(f"{KIND}:")
+        return MailboxInfo(KIND, self._locator, name, contents.identity, size, hold=contents.hold)
 
     def folders(self) -> Iterator[Folder]:
         """Every folder with its count."""
@@ -184,6 +186,8 @@ class MemoryMailbox:
             if item is None:
                 moved = self._look(target) in (Whereabouts.IN_TRASH, Whereabouts.ELSEWHERE)
                 return Removal(target.id, Outcome.MOVED_ELSEWHERE if moved else Outcome.ALREADY_ABSENT)
+            if self._contents.hold:
+                return Removal(target.id, Outcome.HELD, self._contents.hold)
             if item.version != target.version:
                 return Removal(target.id, Outcome.CHANGED, "its content is not the one that was planned")
             if disposal is Disposal.HARD:
@@ -253,11 +257,12 @@ class MemoryStore:
 
     @property
     def capabilities(self) -> Capabilities:
-        """Everything that a store can do, but holds."""
+        """Everything that a store can do."""
         return Capabilities(
             KIND,
             disposals=frozenset((Disposal.TRASH, Disposal.SOFT, Disposal.HARD)),
             can_put=True,
+            reports_holds=True,
             local_files=False,
         )
 

@@ -11,7 +11,6 @@ matches and one that cannot be opened.
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import platform
@@ -76,7 +75,7 @@ def make_mail() -> Path:
 
 def fix_machine() -> None:
     """The machine of the golden cases."""
-    getpass.getuser = lambda: "operator"
+    layout.account = lambda: "operator"
     os.getuid = lambda: 1000  # type: ignore[assignment]
     socket.gethostname = lambda: "golden.example"
     platform.platform = lambda *_: "Linux"  # type: ignore[assignment]

@@ -157,6 +157,10 @@ class ConformanceBase:
         """Put another mailbox with the same messages in this one's place."""
         raise SkipTest("replace_mailbox is not written for this store")
 
+    def place_hold(self, locator: str, reason: str) -> None:
+        """Put a hold of that name on the mailbox, as its administrator would. Only for stores that report holds."""
+        raise SkipTest("place_hold is not written for this store")
+
     def snapshot(self, locator: str) -> Mapping[str, object]:
         """The whole mailbox as it lies there, in a form that can be compared. By default, of the files at the path."""
         if not self.store.capabilities.local_files:

@@ -12,7 +12,6 @@ from excise.core.text import normalise
 from excise.model.item import Deposit, Disposal, Target, Whereabouts
 from excise.store_api.conformance.base import (
     HOSTILE_IDS,
-    ConformanceBase,
     candidates,
     demand,
     everything,
@@ -21,13 +20,14 @@ from excise.store_api.conformance.base import (
     search,
     search_with_subjects,
 )
+from excise.store_api.conformance.holding import HoldingConformance
 from excise.store_api.errors import ItemNotFound, Unsupported
 from excise.store_api.protocols import Mailbox, MailboxInfo, Store, Tally, Unreadable
 
 _FDS = Path("/proc/self/fd")
 
 
-class ReadingConformance(ConformanceBase):
+class ReadingConformance(HoldingConformance):
     """A store as one reads from it."""
 
     def test_the_store_and_its_mailbox_keep_the_protocols(self) -> None:

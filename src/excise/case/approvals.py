@@ -1,0 +1,171 @@
+"""Signed statements in a case (S25; docs/reference/case-format.md, "Approvals").
+
+``approvals/NNNN/NAME.json`` is a statement about plan NNNN, ``NAME.json.sig`` its OpenSSH signature. A statement is
+canonical JSON, so that one statement has one sequence of bytes; NAME is the beginning of its SHA-256. What a statement
+is worth is judged elsewhere: here it is only written and read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from excise.case.layout import Case, account, who
+from excise.case.plan import Plan
+from excise.core.clock import iso, now
+from excise.core.digests import canonical_json, sha256_hex
+from excise.core.errors import DoesNotVerify, ExciseError
+from excise.core.files import os_error, read_regular, write_durably
+from excise.core.signatures import Signature, read_signature
+from excise.core.text import shown
+
+#: What a signature is made for: one that was made for something else is not an approval.
+NAMESPACE = "excise-approval@v1"
+_LIMIT = 1 << 20
+
+
+class Statement(BaseModel):
+    """What is signed: who, in which role, says yes to exactly which plan, from when until when."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    excise_statement: Literal[1]
+    case: str
+    plan: Annotated[int, Field(ge=1, le=9999)]
+    plan_sha256: str
+    action: str
+    disposal: str
+    policy_sha256: str
+    role: str
+    principal: str
+    user: str
+    uid: int
+    host: str
+    begins: Annotated[AwareDatetime, Field(alias="from")]
+    until: AwareDatetime
+
+    @property
+    def lasts(self) -> timedelta:
+        """How long it is to hold."""
+        return self.until - self.begins
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A statement with its signature, as they were read; nothing about them is verified yet."""
+
+    path: Path
+    data: bytes
+    statement: Statement
+    signature: Signature
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the statement's bytes."""
+        return sha256_hex(self.data)
+
+
+def disposal_of(plan: Plan) -> str:
+    """The disposals that a plan's mailboxes with matches use, in words; ``copy`` where nothing is removed."""
+    used = {unit.disposal for unit in plan.units if unit.matches} or {unit.disposal for unit in plan.units}
+    return ",".join(sorted(used if plan.action.removes else {"copy"}))
+
+
+def new_statement(plan: Plan, *, role: str, principal: str, hours: float) -> bytes:
+    """The bytes of a statement about ``plan`` by the user who runs this, from now on."""
+    machine, begins = who(), now().replace(microsecond=0)
+    return _bytes(
+        {
+            "excise_statement": 1,
+            "case": plan.header["case"],
+            "plan": plan.number,
+            "plan_sha256": plan.sha256,
+            "action": plan.action,
+            "disposal": disposal_of(plan),
+            "policy_sha256": plan.header["policy_sha256"],
+            "role": role,
+            "principal": principal,
+            "user": account(),
+            "uid": machine["uid"],
+            "host": machine["host"],
+            "from": iso(begins),
+            "until": iso(begins + timedelta(hours=hours)),
+        }
+    )
+
+
+def _bytes(values: dict[str, Any]) -> bytes:
+    return canonical_json(values) + b"\n"
+
+
+def read_statement(data: bytes, where: Path) -> Statement:
+    """``data`` as a statement; DoesNotVerify, naming ``where``, for anything else."""
+    try:
+        statement = Statement.model_validate_json(data)
+        same = _bytes(json.loads(data)) == data
+    except (ValidationError, ValueError, RecursionError) as error:
+        raise DoesNotVerify(f"{where}: expected a statement, found something else") from error
+    if not same:
+        raise DoesNotVerify(f"{where}: the statement is not in canonical form")
+    return statement
+
+
+def read_signed(path: Path) -> Signed:
+    """The statement at ``path`` with the signature beside it (``path`` and ``.sig``)."""
+    sig = signature_path(path)
+    try:
+        data, signature = read_regular(path, _LIMIT), read_regular(sig, _LIMIT)
+    except FileNotFoundError as error:
+        raise DoesNotVerify(f"{error.filename}: expected a statement and its signature, found only one") from error
+    except OSError as error:
+        raise os_error(error, path, "reading the statement") from error
+    return Signed(path, data, read_statement(data, path), read_signature(signature))
+
+
+def signature_path(path: Path) -> Path:
+    """Where the signature of the statement at ``path`` stands, as ``ssh-keygen -Y sign`` names it."""
+    return path.with_name(path.name + ".sig")
+
+
+def approvals_dir(case: Case, plan: int) -> Path:
+    """Where the statements about plan ``plan`` stand."""
+    return case.root / "approvals" / f"{plan:04}"
+
+
+def keep(case: Case, statement: bytes, signature: bytes) -> Path:
+    """Put a statement and its signature into the case; where they stand. The same one again changes nothing."""
+    directory = case.make(approvals_dir(case, read_statement(statement, case.root).plan))
+    path = directory / f"{sha256_hex(statement)[:16]}.json"
+    try:
+        write_durably(signature_path(path), signature)
+        write_durably(path, statement)
+    except OSError as error:
+        raise os_error(error, path, "writing the statement") from error
+    return path
+
+
+def approvals(case: Case, plan: int) -> Iterator[Signed | str]:
+    """Each statement about plan ``plan``; in words why one cannot be read."""
+    directory = approvals_dir(case, plan)
+    for path in sorted(directory.glob("*.json")) if directory.is_dir() else ():
+        name = path.relative_to(case.root)
+        try:
+            signed = read_signed(path)
+        except ExciseError as error:
+            yield f"{name}: {shown(error.message.removeprefix(f'{path}: '), 300)}"
+            continue
+        if path.name != f"{signed.sha256[:16]}.json":
+            yield f"{name}: it is not the statement that had this name, by its SHA-256"
+        else:
+            yield signed
+
+
+def lasts_until(statement: Statement) -> datetime:
+    """When it ends."""
+    return statement.until

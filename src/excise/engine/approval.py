@@ -1,0 +1,279 @@
+"""Whether those who must have approved a plan did (S25).
+
+The rules, in the order in which a statement is held against them; one that breaks any of them does not count, and the
+refusal says which:
+
+1. It is about this case, this plan by its hash, this action, this disposal, and the policy that the plan was made by.
+2. It holds now: it has begun, has not ended, and lasts no longer than the rule allows.
+3. Its principal is in the policy, as the user of the operating system that the statement names, and in its role.
+4. Its key stands in the allowed signers under that principal alone: one key under two names is one person.
+5. ``ssh-keygen`` verifies it: a key that counts now, is not revoked, and signed just these bytes for just this purpose.
+6. Who approves is not who operates, by user and by key: not the user who made the case, confirmed the plan or runs it.
+7. No two of those who approve are the same person, by principal, user or key; one person counts in one role.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from excise.case.approvals import NAMESPACE, Signed, Statement, approvals, disposal_of
+from excise.case.layout import Case, account
+from excise.case.plan import Plan
+from excise.core.clock import iso, now
+from excise.core.digests import sha256_hex
+from excise.core.errors import ConfirmationMissing
+from excise.core.signatures import BadSignature, keys_of, principals_of, verify
+from excise.core.text import shown
+from excise.policy.model import OPERATOR, OPERATOR_HOURS, Policy, Rule
+from excise.policy.read import read_guarded
+
+
+class ApprovalMissing(ConfirmationMissing):
+    """An approval that the policy asks for is missing, has ended, or does not count; the message says what is."""
+
+    error_id = "approval-missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Signers:
+    """Whose signatures count, read once so that all is judged by the same files."""
+
+    allowed: bytes
+    revoked: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, policy: Policy) -> Signers:
+        """Those that ``policy`` names; none where it asks for no signature."""
+        name = policy.approval.allowed_signers
+        allowed = read_guarded(Path(name), "the file of allowed signers") if name else b""
+        revoked = (read_guarded(Path(path), "the file of revoked keys") for path in policy.approval.revoked_keys)
+        return cls(allowed, tuple(revoked))
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the allowed signers."""
+        return sha256_hex(self.allowed)
+
+
+@dataclass(slots=True)
+class Operators:
+    """Who operates: the users that did something for this plan, and the keys that are theirs."""
+
+    users: set[str] = field(default_factory=set)
+    uids: set[int] = field(default_factory=set)
+    keys: set[bytes] = field(default_factory=set)
+
+    @classmethod
+    def of(
+        cls, case: Case, plan: Plan, records: Iterable[Mapping[str, Any]], signers: Signers, policy: Policy
+    ) -> Operators:
+        """From the case, its log, and the user who runs this."""
+        acting = [case.facts.get("authorisation", {}), {"user": account(), "uid": os.getuid()}]
+        kinds = ("confirmed", "run-started", "run-resumed")
+        acting += [r["who"] for r in records if r["type"] in kinds and r.get("plan") == plan.number and "who" in r]
+        found = cls(
+            {str(one.get("user")) for one in acting}, {one["uid"] for one in acting if isinstance(one.get("uid"), int)}
+        )
+        for principal, person in policy.people.items():
+            if person.user in found.users:
+                found.keys |= keys_of(principal, signers.allowed)
+        return found
+
+
+def rules_for(policy: Policy, plan: Plan) -> list[Rule]:
+    """The rules of ``policy`` that ask for approval of ``plan``."""
+    used = set(disposal_of(plan).split(","))
+    return [
+        rule
+        for rule in policy.approval.rules
+        if plan.action in rule.actions and (not rule.disposals or used & set(rule.disposals))
+    ]
+
+
+def operator_signs(policy: Policy, plan: Plan) -> bool:
+    """True where the operator has to sign ``plan``."""
+    return policy.approval.operator_signs and bool(rules_for(policy, plan) or plan.action.removes)
+
+
+def hours_for(policy: Policy, plan: Plan, role: str) -> float:
+    """How long a statement about ``plan`` in ``role`` may last; 0 where no rule asks for one in that role."""
+    rules = rules_for(policy, plan)
+    if role == OPERATOR:
+        return max((rule.hours for rule in rules), default=OPERATOR_HOURS)
+    return min((rule.hours for rule in rules if role in rule.roles), default=0.0)
+
+
+def in_words(policy: Policy, plan: Plan) -> list[str]:
+    """What ``plan`` needs, a line a rule."""
+    said = [_rule_in_words(rule) for rule in rules_for(policy, plan)]
+    return said + ["the operator's own signature"] * operator_signs(policy, plan)
+
+
+def _rule_in_words(rule: Rule) -> str:
+    people = "1 approval" if rule.count == 1 else f"approvals of {rule.count} different persons"
+    return f"{people} as {' or '.join(shown(role) for role in rule.roles)}, not older than {rule.hours:g} hours"
+
+
+class Judge:
+    """Holds statements against a plan and a policy."""
+
+    def __init__(
+        self, case: Case, plan: Plan, policy: Policy, records: Sequence[Mapping[str, Any]], at: datetime | None = None
+    ) -> None:
+        """Read whose signatures count. ``at``: the moment that is judged; now by default."""
+        self.case, self.plan, self.policy = case, plan, policy
+        self.signers = Signers.of(policy)
+        self.operators = Operators.of(case, plan, records, self.signers, policy)
+        self.at = at or now()
+        self.problems: list[str] = []
+
+    def why_not(self, signed: Signed) -> str:
+        """Why a statement does not count; empty where it does, as far as it can be told alone."""
+        return (
+            self._about_another(signed.statement)
+            or self._not_now(signed.statement)
+            or self._nobody(signed.statement)
+            or self._by_another(signed)
+            or self._by_the_operator(signed)
+        )
+
+    def _about_another(self, said: Statement) -> str:
+        expected = {
+            "case": self.plan.header["case"],
+            "plan": self.plan.number,
+            "plan_sha256": self.plan.sha256,
+            "action": self.plan.action,
+            "disposal": disposal_of(self.plan),
+            "policy_sha256": self.plan.header["policy_sha256"],
+        }
+        wrong = [name for name, value in expected.items() if getattr(said, name) != value]
+        return f"it is for another {wrong[0].removesuffix('_sha256')}" if wrong else ""
+
+    def _not_now(self, said: Statement) -> str:
+        if said.until <= said.begins:
+            return "it ends before it begins"
+        if self.at < said.begins:
+            return f"it begins in the future, at {iso(said.begins)}"
+        if self.at >= said.until:
+            return f"it expired at {iso(said.until)}"
+        longest = hours_for(self.policy, self.plan, said.role)
+        if longest and said.lasts > timedelta(hours=longest):
+            return f"it is to last longer than the {longest:g} hours that the policy allows"
+        return ""
+
+    def _nobody(self, said: Statement) -> str:
+        person = self.policy.people.get(said.principal)
+        if person is None:
+            return "its signer is nobody whom the policy names under people"
+        if person.user != said.user:
+            return (
+                f"it was made by the user {shown(said.user, 60)}, not by {shown(person.user, 60)} as the policy has it"
+            )
+        if said.role == OPERATOR:
+            allowed = self.policy.operators
+            return "" if allowed is None or said.user in allowed else "its signer is none of the operators"
+        if said.role not in person.roles:
+            return f"its signer may not approve as {shown(said.role, 60)}"
+        return (
+            ""
+            if hours_for(self.policy, self.plan, said.role)
+            else f"nobody has to approve this plan as {shown(said.role, 60)}"
+        )
+
+    def _by_another(self, signed: Signed) -> str:
+        names = principals_of(signed.signature.key, self.signers.allowed)
+        if any(set(name) & set("*?!") for name in names):
+            return "its key stands in the allowed signers under a pattern, which names no person"
+        if len(names) > 1:
+            return "its key stands in the allowed signers under more than one name"
+        try:
+            verify(
+                signed.data,
+                signed.signature.data,
+                principal=signed.statement.principal,
+                namespace=NAMESPACE,
+                allowed_signers=self.signers.allowed,
+                revoked=self.signers.revoked,
+                at=self.at,
+            )
+        except BadSignature as error:
+            return f"its signature does not count: {error.message}"
+        return ""
+
+    def _by_the_operator(self, signed: Signed) -> str:
+        said, operators = signed.statement, self.operators
+        if said.role == OPERATOR:
+            mine = said.user == account() and said.uid == os.getuid()
+            return "" if mine else "it is the statement of another operator than the one who runs this"
+        if said.user in operators.users or (said.host == socket.gethostname() and said.uid in operators.uids):
+            return "who approves is who operates: the same user"
+        if signed.signature.key in operators.keys:
+            return "who approves is who operates: the same key"
+        return ""
+
+    def statements(self) -> list[Signed]:
+        """The statements of the case that count; why others do not is in ``problems``."""
+        good: list[Signed] = []
+        for found in approvals(self.case, self.plan.number):
+            if isinstance(found, str):
+                self.problems.append(found)
+                continue
+            why = self.why_not(found) or self._same_person(found, good)
+            if why:
+                self.problems.append(f"{found.path.relative_to(self.case.root)}: {why}")
+            else:
+                good.append(found)
+        return good
+
+    def _same_person(self, signed: Signed, others: Iterable[Signed]) -> str:
+        """Why a statement is one of somebody who is counted already under another name or role."""
+        said = signed.statement
+        for other in others:
+            was = other.statement
+            if was.principal == said.principal:
+                if was.role != said.role:
+                    return f"the same person approved as {shown(was.role, 60)} already"
+            elif was.user == said.user or (was.host, was.uid) == (said.host, said.uid):
+                return "the same user signed under another name already"
+            elif other.signature.key == signed.signature.key:
+                return "the same key signed under another name already"
+        return ""
+
+    def missing(self, good: Sequence[Signed]) -> list[str]:
+        """What is still missing when the statements ``good`` count, a line a rule."""
+        said = []
+        for rule in rules_for(self.policy, self.plan):
+            people = {
+                one.statement.principal
+                for one in good
+                if one.statement.role in rule.roles and one.statement.lasts <= timedelta(hours=rule.hours)
+            }
+            if len(people) < rule.count:
+                roles = " or ".join(shown(role) for role in rule.roles)
+                said.append(f"{len(people)} of {rule.count} approvals as {roles}")
+        if operator_signs(self.policy, self.plan) and not any(one.statement.role == OPERATOR for one in good):
+            said.append("the operator's own signature")
+        return said
+
+
+def require_approval(case: Case, plan: Plan, policy: Policy, records: Sequence[Mapping[str, Any]]) -> list[Signed]:
+    """The statements by which ``plan`` is approved; ApprovalMissing, with what is missing, where it is not."""
+    if not rules_for(policy, plan) and not operator_signs(policy, plan):
+        return []
+    judge = Judge(case, plan, policy, records)
+    good = judge.statements()
+    lacks = judge.missing(good)
+    if lacks:
+        not_counted = "".join(f"\n  not counted: {problem}" for problem in judge.problems)
+        raise ApprovalMissing(
+            f"{case.root}: plan {plan.number} ({plan.sha256[:12]}…) is not approved; there is "
+            f"{'; there is '.join(lacks)}{not_counted}",
+            hint=f"See: excise approve {case.root} --request-out FILE, for who approves",
+        )
+    return good
