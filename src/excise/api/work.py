@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from excise.api.looking import Setting
 from excise.api.proving import Proving, check_proof
@@ -13,8 +13,9 @@ from excise.case.chain import ChainedLog
 from excise.case.layout import Authorisation, Case, account, who
 from excise.case.plan import Plan, read_plan
 from excise.case.verify import Check, Trust, verify_case
+from excise.core.digests import sha256_hex
 from excise.core.errors import ConfirmationMissing, Refused, UsageError
-from excise.core.files import write_durably
+from excise.core.files import read_regular, write_durably
 from excise.core.marker import enclosing_case
 from excise.engine import import_plan, planner, restore, review, run
 from excise.engine.authority import check_names, check_person
@@ -156,6 +157,12 @@ class Work:
         """Close the audit log and its sinks."""
         self.audit.close()
         self.proving.sinks.close()
+
+    def record_files(self, record: dict[str, Any], paths: Iterable[Path]) -> None:
+        """Append ``record`` to the log with the hashes of files of the case, which binds them."""
+        files = {path.relative_to(self.case.root).as_posix(): sha256_hex(read_regular(path)) for path in paths}
+        self.audit.append({**record, "files": files})
+        self.save_head()
 
     def save_head(self) -> None:
         """Write down the audit log's head beside it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,13 +20,13 @@ from excise.case.layout import Case, account, who
 from excise.case.plan import Plan
 from excise.core.clock import iso, now
 from excise.core.digests import canonical_json, sha256_hex
-from excise.core.errors import DoesNotVerify, ExciseError
+from excise.core.errors import DoesNotVerify, ExciseError, UsageError
 from excise.core.files import os_error, read_regular, write_durably
-from excise.core.signatures import Signature, read_signature
+from excise.core.signatures import BadSignature, Signature, check, read_signature
 from excise.core.text import shown
 
 #: What a signature is made for: one that was made for something else is not an approval.
-NAMESPACE = "excise-approval@v1"
+NAMESPACE = "excise-approval"
 _LIMIT = 1 << 20
 
 
@@ -166,6 +166,26 @@ def approvals(case: Case, plan: int) -> Iterator[Signed | str]:
             yield signed
 
 
-def lasts_until(statement: Statement) -> datetime:
-    """When it ends."""
-    return statement.until
+def approval_checks(case: Case, plan: Plan) -> Iterator[tuple[str, bool | None, str]]:
+    """Of each statement about ``plan``: its name, whether it is one about this plan with a signature over it, and more.
+
+    Whose key it is, and whether that counted, the allowed signers say; they are not part of a case.
+    """
+    expected = (plan.header["case"], plan.sha256, plan.action, disposal_of(plan), plan.header.get("policy_sha256"))
+    for found in approvals(case, plan.number):
+        if isinstance(found, str):
+            name, _, why = found.partition(": ")
+            yield name, False, f"{case.root / name}: {why}"
+            continue
+        name, said = found.path.relative_to(case.root).as_posix(), found.statement
+        if (said.case, said.plan_sha256, said.action, said.disposal, said.policy_sha256) != expected:
+            yield name, False, f"{found.path}: a statement about another plan"
+            continue
+        try:
+            check(found.data, found.signature.data, NAMESPACE)
+        except BadSignature as error:
+            yield name, False, f"{found.path}: {error.message}"
+        except UsageError as error:
+            yield name, None, error.message
+        else:
+            yield name, True, f"by {said.user} as {said.role}, with the key {found.signature.fingerprint}"

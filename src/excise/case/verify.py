@@ -12,9 +12,10 @@ journal's events follow the table of states; an item that was removed had been p
 the journal calls preserved is in it.
 6. Each sealed bag has the tag manifest that the audit log recorded, BagIt's validator accepts it, and its records agree
    with the living ones.
-7. Each file that the audit log has a hash of is that file, and what the log tells is in an order in which it can have
+7. Each signed statement is one about its plan, with a signature over just its bytes.
+8. Each file that the audit log has a hash of is that file, and what the log tells is in an order in which it can have
    happened; checkpoints, their signatures and time stamps hold.
-8. Nothing else is in the case.
+9. Nothing else is in the case.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from excise.case.approvals import approval_checks
 from excise.case.bag import TAG_MANIFEST, is_sealed, tag_manifest_sha256, validate
 from excise.case.chain import GENESIS, ChainReading, read_chain
 from excise.case.layout import VERIFIER, Case
@@ -76,6 +78,7 @@ def verify_case(
         yield _check_plan_hash(case, plan, recorded, audit)
         yield from _check_units(case, plan, audit, replay)
         yield from _check_bag(case, plan, audit)
+        yield from (Check(*found) for found in approval_checks(case, plan))
     made = {r.get("plan") for r in recorded.values()}
     for lost in sorted(number for number in made if isinstance(number, int) and number not in case.plan_numbers()):
         path = case.plan_dir(lost) / HEADER

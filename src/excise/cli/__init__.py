@@ -22,6 +22,7 @@ _COMMANDS = {
     "purge": "Move so that no copy stays at the source, as far as the store allows.",
     "plan": "Only the plan: frozen, hashed, for review.",
     "review": "Look through a plan, take out what does not belong there.",
+    "approve": "Approve a plan as a second person, with an OpenSSH signature.",
     "run": "Execute a case's plan.",
     "resume": "Finish an interrupted run.",
     "restore": "Put removed messages back where they were.",

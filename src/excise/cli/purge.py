@@ -44,7 +44,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     """
     if options["no_evidence"]:
         raise ConfirmationMissing(
-            "--no-evidence needs a second person's approval, and this release cannot take one: nothing was touched",
+            "--no-evidence comes with a later release: nothing was touched",
             hint="Leave it out: the evidence is kept in the case, which you may lock away.",
         )
     ctx.exit(plan_and_run(options, Action.PURGE))

@@ -103,8 +103,8 @@ def table(rows: Iterable[Iterable[Any]], heads: Iterable[str]) -> str:
     return "\n".join(lines)
 
 
-def show_plan(plan: Plan) -> None:
-    """What a run would touch: what a person is asked to confirm (S05)."""
+def show_plan(plan: Plan, most: int | None = _SUBJECTS) -> None:
+    """What a run would touch: what a person is asked to confirm (S05). ``most``: of so many subjects; None: of all."""
     from excise.api import distinct_subjects
 
     header = plan.header
@@ -131,10 +131,11 @@ def show_plan(plan: Plan) -> None:
         f"{plan.matches:,} matches in {header['totals']['with_matches']:,} mailboxes, "
         f"{len(subjects):,} distinct subjects:"
     )
-    for subject, count in subjects[:_SUBJECTS]:
+    for subject, count in subjects[:most]:
         say(f"  {count:>6,} × {shown(subject, 100)}")
-    if len(subjects) > _SUBJECTS:
-        say(f"  … and {len(subjects) - _SUBJECTS:,} more subjects; all stand in {plan.directory}/matches")
+    if most is not None and len(subjects) > most:
+        where = f"; all stand in {plan.directory}/matches" if most == _SUBJECTS else ": --all-subjects lists them"
+        say(f"  … and {len(subjects) - most:,} more subjects{where}")
     estimate = header["estimate"]
     say(
         f"Space: {estimate['bytes_in_case'] / 1e6:,.1f} MB in the case, "

@@ -8,8 +8,8 @@ refusal says which:
 3. Its principal is in the policy, as the user of the operating system that the statement names, and in its role.
 4. Its key stands in the allowed signers under that principal alone: one key under two names is one person.
 5. ``ssh-keygen`` verifies it: a key that counts now, is not revoked, and signed just these bytes for just this purpose.
-6. Who approves is not who operates, by user and by key: not the user who made the case, confirmed the plan or runs it.
-7. No two of those who approve are the same person, by principal, user or key; one person counts in one role.
+6. Who approves is not who operates: not the user who made the case, confirmed the plan or runs it.
+7. No two of those who approve are the same person, by principal or user (and so by key); a person counts in one role.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import os
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from excise.case.plan import Plan
 from excise.core.clock import iso, now
 from excise.core.digests import sha256_hex
 from excise.core.errors import ConfirmationMissing
-from excise.core.signatures import BadSignature, keys_of, principals_of, verify
+from excise.core.signatures import BadSignature, principals_of, verify
 from excise.core.text import shown
 from excise.policy.model import OPERATOR, OPERATOR_HOURS, Policy, Rule
 from excise.policy.read import read_guarded
@@ -63,27 +63,19 @@ class Signers:
 
 @dataclass(slots=True)
 class Operators:
-    """Who operates: the users that did something for this plan, and the keys that are theirs."""
+    """Who operates: the users that did something for this plan."""
 
     users: set[str] = field(default_factory=set)
     uids: set[int] = field(default_factory=set)
-    keys: set[bytes] = field(default_factory=set)
 
     @classmethod
-    def of(
-        cls, case: Case, plan: Plan, records: Iterable[Mapping[str, Any]], signers: Signers, policy: Policy
-    ) -> Operators:
-        """From the case, its log, and the user who runs this."""
-        acting = [case.facts.get("authorisation", {}), {"user": account(), "uid": os.getuid()}]
+    def of(cls, case: Case, plan: Plan, records: Iterable[Mapping[str, Any]], *, running: bool) -> Operators:
+        """From the case, its log, and where the plan is ``running``, the user who runs this."""
+        acting = [case.facts.get("authorisation", {}), *([{"user": account(), "uid": os.getuid()}] if running else [])]
         kinds = ("confirmed", "run-started", "run-resumed")
         acting += [r["who"] for r in records if r["type"] in kinds and r.get("plan") == plan.number and "who" in r]
-        found = cls(
-            {str(one.get("user")) for one in acting}, {one["uid"] for one in acting if isinstance(one.get("uid"), int)}
-        )
-        for principal, person in policy.people.items():
-            if person.user in found.users:
-                found.keys |= keys_of(principal, signers.allowed)
-        return found
+        uids = {one["uid"] for one in acting if isinstance(one.get("uid"), int)}
+        return cls({str(one.get("user")) for one in acting}, uids)
 
 
 def rules_for(policy: Policy, plan: Plan) -> list[Rule]:
@@ -124,13 +116,13 @@ class Judge:
     """Holds statements against a plan and a policy."""
 
     def __init__(
-        self, case: Case, plan: Plan, policy: Policy, records: Sequence[Mapping[str, Any]], at: datetime | None = None
+        self, case: Case, plan: Plan, policy: Policy, records: Sequence[Mapping[str, Any]] = (), *, running: bool = True
     ) -> None:
-        """Read whose signatures count. ``at``: the moment that is judged; now by default."""
+        """Read whose signatures count. ``running``: the user who runs this operates, and does not approve."""
         self.case, self.plan, self.policy = case, plan, policy
         self.signers = Signers.of(policy)
-        self.operators = Operators.of(case, plan, records, self.signers, policy)
-        self.at = at or now()
+        self.operators = Operators.of(case, plan, records, running=running)
+        self.at = now()
         self.problems: list[str] = []
 
     def why_not(self, signed: Signed) -> str:
@@ -140,7 +132,7 @@ class Judge:
             or self._not_now(signed.statement)
             or self._nobody(signed.statement)
             or self._by_another(signed)
-            or self._by_the_operator(signed)
+            or self._by_the_operator(signed.statement)
         )
 
     def _about_another(self, said: Statement) -> str:
@@ -206,15 +198,13 @@ class Judge:
             return f"its signature does not count: {error.message}"
         return ""
 
-    def _by_the_operator(self, signed: Signed) -> str:
-        said, operators = signed.statement, self.operators
+    def _by_the_operator(self, said: Statement) -> str:
+        operators = self.operators
         if said.role == OPERATOR:
             mine = said.user == account() and said.uid == os.getuid()
             return "" if mine else "it is the statement of another operator than the one who runs this"
         if said.user in operators.users or (said.host == socket.gethostname() and said.uid in operators.uids):
             return "who approves is who operates: the same user"
-        if signed.signature.key in operators.keys:
-            return "who approves is who operates: the same key"
         return ""
 
     def statements(self) -> list[Signed]:
@@ -241,8 +231,6 @@ class Judge:
                     return f"the same person approved as {shown(was.role, 60)} already"
             elif was.user == said.user or (was.host, was.uid) == (said.host, said.uid):
                 return "the same user signed under another name already"
-            elif other.signature.key == signed.signature.key:
-                return "the same key signed under another name already"
         return ""
 
     def missing(self, good: Sequence[Signed]) -> list[str]:

@@ -128,9 +128,12 @@ class Checked:
         }
 
 
-def binding(plan: Plan) -> Effective:
-    """The policy that binds ``plan`` now; ApprovalMissing where it became stricter than the plan was made for."""
-    now, path = in_force(plan), plan.directory / HEADER
+def binding(plan: Plan, now: Effective | None = None) -> Effective:
+    """The policy that binds ``plan``; ApprovalMissing where it became stricter than the plan was made for.
+
+    ``now``: the policy in force, by default that of where the plan is run.
+    """
+    now, path = now or in_force(plan), plan.directory / HEADER
     frozen = _frozen(plan, path)
     if frozen is None:
         if now.sources:
