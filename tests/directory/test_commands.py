@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import sys
 from pathlib import Path
 
 import pytest
 
-from cli.command import Done, excise_cli
+from cli.command import Done, command_line, environment, excise_cli
 from directory.server import BASE, PASSWORD, READER, SITE, USERS, Slapd, needs_slapd, slapd
 from engine.mail_files import message, write_mbox
 from excise.core.errors import UsageError
@@ -21,8 +24,8 @@ def run(server: Slapd, *args: str | Path, password: str | None = PASSWORD, url: 
     """``excise args`` as the reader of the directory."""
     where = ["--directory", server.ldaps] if url else []
     login = ["--directory-user", READER, "--directory-ca", str(server.ca)]
-    environment = {"EXCISE_LDAP_PASSWORD": password or "", "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}
-    done = excise_cli(*args, *where, *login, environment=environment)
+    variables = {"EXCISE_LDAP_PASSWORD": password or "", "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}
+    done = excise_cli(*args, *where, *login, environment=variables)
     assert PASSWORD not in done.text
     return done
 
@@ -74,6 +77,14 @@ def test_a_list_of_exmerge_is_shown_as_what_it_comes_to(slapd: Slapd, tmp_path: 
     done = run(slapd, "mailboxes", slapd.ldaps, "--mailboxes", path, url=False)
     assert [line.split()[0] for line in done.out.splitlines()[1:]] == ["u0007@example.com", "u0009@example.com"]
     assert [line.split()[-1] for line in done.out.splitlines()[1:]] == ["hidden", "disabled"]
+
+
+def test_a_name_of_a_list_that_means_nothing_is_told_with_its_line(slapd: Slapd, tmp_path: Path) -> None:
+    path = tmp_path / "MAILBOXES.TXT"
+    path.write_text(f"# ExMerge\n{SITE}/cn=Recipients/cn=u0001\n{SITE}/cn=Recipients/cn=gone\n")
+    done = run(slapd, "mailboxes", slapd.ldaps, "--mailboxes", path, url=False)
+    assert done.code == 6
+    assert f"{SITE}/cn=Recipients/cn=gone ({path}, line 3): not in the directory" in done.err
 
 
 @pytest.mark.parametrize(
@@ -162,9 +173,9 @@ def test_s26_the_password_comes_from_the_keyring(
     (tmp_path / "filed_keyring.py").write_text(KEYRING)
     (tmp_path / "filed_keyring.json").write_text(json.dumps({f"{slapd.ldaps} {READER}": PASSWORD}))
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    environment = {"EXCISE_LDAP_PASSWORD": "", "PYTHON_KEYRING_BACKEND": "filed_keyring.Keyring"}
+    variables = {"EXCISE_LDAP_PASSWORD": "", "PYTHON_KEYRING_BACKEND": "filed_keyring.Keyring"}
     login = ["--directory", slapd.ldaps, "--directory-user", READER, "--directory-ca", slapd.ca]
-    done = excise_cli("search", mail, "--mailbox", "u0001", *login, *SUBJECT, environment=environment)
+    done = excise_cli("search", mail, "--mailbox", "u0001", *login, *SUBJECT, environment=variables)
     assert searched(done) == ["u0001"]
 
 
@@ -176,6 +187,28 @@ def test_without_ldap3_it_is_said_what_to_install(mail: Path, tmp_path: Path, mo
     monkeypatch.setattr(sys, "path", [str(tmp_path / "broken"), *sys.path])
     done = excise_cli("search", mail, "--mailbox", "u0001", "--directory", "ldaps://dc1", *SUBJECT)
     assert done.code == 2 and "pip install 'excise[ldap]'" in done.err
+
+
+def test_s26_the_password_is_asked_for_at_a_terminal_and_not_shown(slapd: Slapd, mail: Path) -> None:
+    login = ["--directory", slapd.ldaps, "--directory-user", READER, "--directory-ca", str(slapd.ca)]
+    command = command_line("search", mail, "--mailbox", "u0001", *login, *SUBJECT)
+    variables = environment() | {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring", "EXCISE_LDAP_PASSWORD": ""}
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(command[0], command, variables)  # noqa: S606 - the program under test
+    shown = b""
+    try:
+        while b"Password of" not in shown or not shown.rstrip().endswith(b":"):
+            shown += os.read(terminal, 4096)
+        os.write(terminal, PASSWORD.encode() + b"\n")
+        with contextlib.suppress(OSError):  # a terminal whose other end is closed
+            while data := os.read(terminal, 4096):
+                shown += data
+    finally:
+        os.close(terminal)
+        _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, shown
+    assert b"u0001@example.com" in shown and PASSWORD.encode() not in shown
 
 
 # Profiles

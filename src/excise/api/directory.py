@@ -10,7 +10,7 @@ For stores of mailboxes that have addresses: the addresses are what such a store
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +38,11 @@ class DirectorySettings:
         return bool(self.base or self.filter or self.databases or self.servers)
 
 
-def find_recipients(settings: DirectorySettings, password: str = "", names: Sequence[str] = ()) -> Recipients:
+def find_recipients(
+    settings: DirectorySettings, password: str = "", names: Sequence[str] = (), places: Mapping[str, str] | None = None
+) -> Recipients:
     """The mailboxes that ``names`` mean (addresses, legacy distinguished names, aliases; groups are expanded), or
-    those listed where no names are given.
+    those listed where no names are given. ``places``: name -> where it is written, for errors and sources.
 
     Raises ``UsageError``, ``Unauthorised`` or ``SourceUnavailable``; one that finds no mailbox at all is an error too,
     since no mailboxes must never come to mean all (S03).
@@ -56,7 +58,7 @@ def find_recipients(settings: DirectorySettings, password: str = "", names: Sequ
     with connect(place, Login(settings.user, password), settings.ca) as client:
         directory = Directory(client)
         if names:
-            found = directory.resolve(names)
+            found = directory.resolve(names, places)
         else:
             wanted = Wanted(settings.base, settings.filter, settings.databases, settings.servers)
             found = directory.mailboxes(wanted)

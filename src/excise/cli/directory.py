@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,13 +68,13 @@ def settings_of(
     )
 
 
-def look_up(settings: DirectorySettings, names: Sequence[str] = ()) -> Recipients:
-    """Ask the directory, and tell what it came to."""
+def look_up(settings: DirectorySettings, names: Mapping[str, str]) -> Recipients:
+    """Ask the directory, and tell what it came to. ``names``: each with the place where it stands, for errors."""
     from excise.api.directory import directory_name, find_recipients
 
     name = directory_name(settings.url)
     password = secret(PASSWORD, name, settings.user) if settings.user else ""
-    found = find_recipients(settings, password, names)
+    found = find_recipients(settings, password, tuple(names), names)
     hidden = sum(one.hidden is True for one in found.mailboxes)
     disabled = sum(one.disabled is True for one in found.mailboxes)
     tell(f"{name}: {len(found.mailboxes):,} mailboxes ({hidden:,} hidden, {disabled:,} disabled)")
@@ -85,7 +85,7 @@ def look_up(settings: DirectorySettings, names: Sequence[str] = ()) -> Recipient
     return found
 
 
-def addresses(settings: DirectorySettings, names: Sequence[str], *, everything: bool) -> tuple[str, ...]:
+def addresses(settings: DirectorySettings, names: Mapping[str, str], *, everything: bool) -> tuple[str, ...]:
     """The addresses of the mailboxes that ``names`` mean, or of those listed. All of the directory are meant only
     where that is said (S03)."""
     if not names and not settings.limits and not everything:

@@ -244,16 +244,16 @@ class Given:
         return tuple(self.options.get("sources") or self.profile.values.get("sources", ()))
 
     @cached_property
-    def named(self) -> list[str]:
-        """The mailboxes that the line names, itself or in a file."""
+    def named(self) -> dict[str, str]:
+        """The mailboxes that the line names, itself or in a file, each with the place where it stands there."""
         from excise.api.lists import read_mailboxes
         from excise.cli.screen import tell
 
-        names = [*(self.options.get("mailbox") or ())]
+        names = dict.fromkeys(self.options.get("mailbox") or (), "")
         path = self.options.get("mailboxes_file")
         if path is not None:
             listed = read_mailboxes(path)
-            names += listed.values
+            names |= {entry.value: f"{path}, line {entry.line}" for entry in listed.entries if entry.value not in names}
             if listed.repeated or listed.empty:
                 tell(shown(str(listed)))
         return names
@@ -268,7 +268,7 @@ class Given:
         everything = bool(self.options.get("all_mailboxes"))
         settings = settings_of(self.options, self.profile.directory, named=bool(names))
         if not names and not (settings and settings.limits):
-            names = list(self.profile.values.get("mailboxes", ()))
+            names = dict.fromkeys(self.profile.values.get("mailboxes", ()), "")
         if names and everything:
             raise UsageError("--all-mailboxes and names of mailboxes are both given", hint="Give one of them.")
         return tuple(names) if settings is None else addresses(settings, names, everything=everything)

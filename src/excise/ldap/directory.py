@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from excise.core.errors import SourceUnavailable, UsageError
@@ -75,16 +75,18 @@ class Directory:
         found.passed_over += [f"{shown(url)}: another server, which was not asked" for url in self.client.referrals]
         return found
 
-    def resolve(self, names: Sequence[str]) -> Recipients:
+    def resolve(self, names: Sequence[str], places: Mapping[str, str] | None = None) -> Recipients:
         """The mailboxes that ``names`` mean; groups among them are expanded. ``SourceUnavailable`` lists the names that
-        are not known, are ambiguous or have no mailbox here."""
+        are not known, are ambiguous or have no mailbox here. ``places``: name -> where it is written."""
         found, problems = Recipients(), []
+        written = {name: f"{shown(name)} ({shown(place)})" for name, place in (places or {}).items() if place}
         for part in _parts(dict.fromkeys(names)):
             entries = list(self.client.search(self.context, filters.any_of(map(filters.named, part)), ATTRIBUTES))
             for name in part:
-                problem = self._take(name, [entry for entry in entries if entry.is_called(name)], found)
+                source = written.get(name, shown(name))
+                problem = self._take(name, [entry for entry in entries if entry.is_called(name)], found, source)
                 if problem:
-                    problems.append(f"{shown(name)}: {problem}")
+                    problems.append(f"{source}: {problem}")
         if problems:
             more = f"\n  and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
             raise SourceUnavailable(
@@ -95,7 +97,7 @@ class Directory:
             )
         return found
 
-    def _take(self, name: str, entries: list[Entry], found: Recipients) -> str:
+    def _take(self, name: str, entries: list[Entry], found: Recipients, source: str) -> str:
         """Add what ``name`` means to ``found``; what is wrong, where something is."""
         if not entries and "=" in name and not name.startswith("/"):
             # A distinguished name that is written in another way than the directory's own.
@@ -105,7 +107,7 @@ class Directory:
         if len(entries) > 1:
             return f"means {len(entries)} entries: {'; '.join(shown(entry.dn) for entry in entries[:3])}"
         entry = entries[0]
-        source = f"{self.client.place.url}, {name}"
+        source = f"{self.client.place.url}, {source}"
         if entry.type in _GROUPS:
             self._expand(entry, found, source)
             return ""

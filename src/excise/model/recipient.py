@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -95,7 +95,7 @@ class Recipients:
 class AddressBook(Protocol):
     """What turns names into mailboxes."""
 
-    def resolve(self, names: Sequence[str]) -> Recipients:
+    def resolve(self, names: Sequence[str], places: Mapping[str, str] | None = None) -> Recipients:
         """The mailboxes that ``names`` mean: SMTP addresses, legacy distinguished names, names of groups, which are
         expanded. A name that is not known, or that fits more than one entry, is an error: nothing is left out in
-        silence."""
+        silence. ``places``: name -> where it is written, for errors and for ``source``."""
