@@ -88,6 +88,11 @@ def test_s18_a_damaged_file_is_made_anew_without_what_goes_and_the_old_one_is_ev
     assert (after.st_mode, after.st_uid, os.getxattr(path, "user.mark")) == (status.st_mode, status.st_uid, b"kept")
     assert STORE.open(f"pst:{path}").info.identity == identity
     original(case, before)
+    (row,) = csv.DictReader((case / "bag-0001/data/records/lost.csv").read_text().splitlines())
+    assert (row["id"], row["original"]) == (f"{lost:#x}", "original-001")
+    assert row["folder"] == "Top of Outlook data file/Old/2026"
+    # Folders' names are in no log (S23).
+    assert all("Old/2026" not in log.read_text() for log in (case / "units").rglob("*.jsonl"))
     lines = [json.loads(line) for line in (case / "plan/0001/matches/00001.lost.jsonl").read_text().splitlines()]
     assert [line["id"] for line in lines] == [f"{lost:#x}"]
 

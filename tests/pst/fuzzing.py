@@ -1,7 +1,7 @@
 """Everything that Excise does with a PST file, done to one that somebody made to do harm, and what must hold of it.
 
-``Trial`` reads, checks, copies, compacts and purges it. Nothing but the documented errors may come out, nothing may
-take long or much memory, and what succeeds must be right.
+``Trial`` reads, checks, copies, compacts, purges and salvages it. Nothing but the documented errors may come out,
+nothing may take long or much memory, and what succeeds must be right.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ import excise.pst
 from excise.core.errors import ExciseError
 from excise.pst.disk.crypt import CRYPT_PERMUTE, decode
 from excise.pst.disk.damage import DamageLog
+from excise.pst.file.salvage import as_written
 from excise.pst.ltp.table import TableContext
 from excise.pst.messaging.folder import FailedItem, Folder
 from excise.pst.messaging.message import Message
 from excise.pst.messaging.new_message import NewAttachment, NewMessage, NewProperty
+from excise.stores.pst_same import difference
 from pst.mutating import bytes_changed, fields_changed, structures_changed
 from pst.purged import digest
 
@@ -111,6 +113,7 @@ class Trial:
             if report is None:
                 return
             self.outcomes["damaged"] += report.damaged
+            self._part("salvage", self._salvage)
             self._part("compact", lambda: self._compact(frozenset(), report))
             messages = [nid for nid in nids if nid & 0x1F in (4, 8)]
             if messages:
@@ -174,6 +177,19 @@ class Trial:
         else:
             self.outcomes["item copied"] += 1
             assert not damage, f"an item with damage was copied as whole: {damage[0].text()}"
+
+    def _salvage(self) -> None:
+        """What is kept is as it was, and nothing is in both lists or in none."""
+        target = io.BytesIO()
+        done = excise.pst.salvage(io.BytesIO(self.data), target)
+        assert done == excise.pst.salvage(io.BytesIO(self.data), None)
+        self.outcomes["salvage with losses"] += bool(done.lost)
+        with excise.pst.open(io.BytesIO(self.data)) as old, excise.pst.open(target) as new:
+            nids = {nid for nid in old.ndb.nodes.nids if nid & 0x1F in (4, 8)}
+            assert done.kept.keys() == {nid for nid in new.ndb.nodes.nids if nid & 0x1F in (4, 8)}
+            assert nids == done.kept.keys() | (nids & {each.nid for each in done.lost})
+            for nid in done.kept:
+                assert not difference(as_written(old, nid), as_written(new, nid))
 
     def _compact(self, without: frozenset[int], before: excise.pst.Report) -> None:
         target = io.BytesIO()

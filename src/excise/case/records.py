@@ -48,6 +48,7 @@ ITEMS = (
     "synthesised_headers",
     "notes",
 )
+LOST = ("unit", "mailbox", "original", "id", "folder", "where", "reason")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "|", "%")
 
 

@@ -277,7 +277,7 @@ def _last_line(result: RunResult, case: Any) -> str:
     if result.lost:
         return (
             f"Finished, but {result.lost:,} items could not be read: the original files in the evidence alone have "
-            "them (original-NNN beside the parts; each item is listed in the journal there)"
+            f"them. Each is in {case.bag_dir(result.plan.number)}/data/records/lost.csv"
         )
     if result.incomplete:
         return f"Finished, but {result.incomplete:,} copies are incomplete: outcome.csv says of each what is missing"

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from excise.case.chain import read_chain
 from excise.case.layout import Case
 from excise.case.originals import ORIGINAL, commit_original, committed_originals, is_copy, write_original
 from excise.case.plan import Plan, UnitPlan, lost_path, read_lines
@@ -112,11 +113,20 @@ class Originals:
                 f"{self._unit.name}: was written to while it was locked, and is not what is kept of it",
                 hint="It is as it was. Find out which program does not keep to the locks, then: excise resume CASE",
             )
-        lost = [_lost_line(each) for each in remake.lost]
+        lost = [{"id": each.id, "where": each.where, "reason": each.reason} for each in remake.lost]
         self._journal.note("rewriting", original=self._kept.name, kept=remake.kept, lost=lost)
 
 
-def lost_of(records: Sequence[dict[str, Any]]) -> int:
-    """How many items of a unit are in its old file alone, by its journal."""
+def lost_of(case: Case, plan: Plan, unit: UnitPlan) -> list[dict[str, Any]]:
+    """What of a unit is in its old file alone, by its journal, with the name of the kept original."""
+    if not (unit.rewrite and unit.matches):
+        return []
+    records = read_chain(case.unit_dir(unit.unit) / "journal.jsonl").records
     notes = [record for record in records if record["type"] == "rewriting"]
-    return len(notes[-1]["lost"]) if notes else 0
+    if not notes or not notes[-1]["lost"]:
+        return []
+    folders = {
+        line["id"]: line["folder"] for line in read_lines(lost_path(plan.directory, unit.unit), unit.lost_sha256)
+    }
+    told = {"unit": unit.unit, "mailbox": unit.name, "original": notes[-1]["original"]}
+    return [{**told, **line, "folder": folders.get(line["id"])} for line in notes[-1]["lost"]]

@@ -20,7 +20,7 @@ from excise.case.layout import VERIFIER, Case, who
 from excise.case.parts import ITEMS as ITEM_LINES
 from excise.case.parts import committed_parts
 from excise.case.plan import Plan, UnitPlan, iterate_matches, read_matches
-from excise.case.records import ITEMS, OUTCOME, SCOPE, csv_bytes, item_row
+from excise.case.records import ITEMS, LOST, OUTCOME, SCOPE, csv_bytes, item_row
 from excise.core.errors import STATUS_ORDER, ConfirmationMissing, DoesNotVerify, Refused, UsageError, worst_status
 from excise.core.files import os_error, write_durably
 from excise.core.marker import CASE_FILE
@@ -216,8 +216,7 @@ def unit_counts(case: Case, plan: Plan) -> list[tuple[UnitPlan, Counter[str]]]:
 
 def _count(case: Case, plan: Plan, result: RunResult) -> None:
     for unit in plan.units:
-        if unit.rewrite and unit.matches:
-            result.lost += lost_of(read_chain(case.unit_dir(unit.unit) / "journal.jsonl").records)
+        result.lost += len(lost_of(case, plan, unit))
         if unit.matches:
             _, status = unit_status(case, plan, unit)
             for item in status.values():
@@ -260,6 +259,8 @@ def _seal(case: Case, plan: Plan) -> None:
         write_durably(records / "scope.csv", csv_bytes(SCOPE, scope_rows(plan)))
         write_durably(records / "outcome.csv", csv_bytes(OUTCOME, outcome_rows(case, plan)))
         write_durably(records / "items.csv", csv_bytes(ITEMS, _item_rows(case, plan)))
+        if lost := [row for unit in plan.units for row in lost_of(case, plan, unit)]:
+            write_durably(records / "lost.csv", csv_bytes(LOST, lost))
         _copy_records(case, plan, records)
         seal(
             bag,
