@@ -161,6 +161,28 @@ def test_s06_what_became_unreadable_since_the_plan_is_not_lost(tmp_path: Path) -
     assert [each.name for each in tmp_path.glob("*mine*")] == ["mine.pst"]
 
 
+def test_s06_a_review_takes_the_losses_along(tmp_path: Path) -> None:
+    path, case, before = tmp_path / "mail" / "mine.pst", tmp_path / "case", tmp_path / "before"
+    path.parent.mkdir()
+    gone = mail(path)
+    lost = reports(path)["Report 5"]
+    damage(path, lost)
+    shutil.copyfile(path, before)
+    planned = excise_cli("plan", "purge", path, "--subject", WORM, "--rewrite", "--case", case)
+    assert "with 4 items" in planned.out, planned.text
+    done = excise_cli("review", case, "--exclude", "00001-000002", "--reason", "not this one")
+    assert done.code in (0, 9), done.text
+    header = case / "plan/0002/header.json"
+    (unit,) = json.loads(header.read_text())["units"]
+    assert (unit["kept"], unit["lost"]) == (5, 1)
+    done = excise_cli("run", case, "--confirm", sha256(header.read_bytes()).hexdigest(), "--jobs", "1")
+    assert done.code == 9 and "1 items could not be read" in done.out, done.text
+    removed = {int(item, 16) for item, _ in outcomes(case)}
+    assert len(removed) == 2 and removed < set(gone)
+    assert_made_anew(path, before, removed, {lost})
+    assert excise_cli("verify", case).code == 0
+
+
 def test_s19_a_file_that_another_program_writes_to_is_not_made_anew(tmp_path: Path) -> None:
     path, case = tmp_path / "mine.pst", tmp_path / "case"
     mail(path)

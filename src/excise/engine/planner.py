@@ -235,7 +235,9 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
         hashes.append(sha256_hex(b"".join(content)) if content else "")
     tally = searched.tally
     refused = task.unit.refused or over_cap(task.caps, task.unit.disposal, count, tally.seen)
-    unit = plan_remaking(task.unit, task.directory, ids) if task.rewrite and count and not refused else task.unit
+    # Where a cap refuses, a review may still bring it below.
+    anew = task.rewrite and count and not task.unit.refused
+    unit = plan_remaking(task.unit, task.directory, ids) if anew else task.unit
     return replace(
         unit,
         seen=tally.seen,

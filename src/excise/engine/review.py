@@ -23,7 +23,9 @@ from excise.case.plan import (
     iterate_excluded,
     iterate_matches,
     iterate_untestable,
+    lost_path,
     matches_path,
+    read_lines,
     untestable_path,
     write_plan,
 )
@@ -53,12 +55,6 @@ def check_reviewable(plan: Plan, audit: ChainedLog) -> None:
         raise UsageError(f"plan {plan.number} has been run: nothing can be taken out of it any more")
     if not plan.action.preserves:
         raise UsageError(f"plan {plan.number} is for {plan.action}: only what a search found can be reviewed")
-    if any(unit.rewrite for unit in plan.units):
-        # What a file that is made anew holds was counted for the planned items.
-        raise UsageError(
-            f"plan {plan.number} makes files anew (--rewrite), and such a plan cannot be changed",
-            hint="Make a new plan with narrower criteria.",
-        )
 
 
 def make_reviewed_plan(case: Case, plan: Plan, exclusions: Sequence[Exclusion], audit: ChainedLog) -> Plan:
@@ -133,10 +129,14 @@ def _left(
     out: list[bytes] = [canonical_json(line) + b"\n" for line in iterate_excluded(plan, old)]
     size = doubtful = held = 0
     whole = old.hold.startswith(HELD)
+    lost = read_lines(lost_path(plan.directory, old.unit), old.lost_sha256) if old.lost_sha256 else []
+    unreadable, stay = {line["id"] for line in lost}, 0
     for match in iterate_matches(plan, old):
         exclusion = reasons.get((old.unit, match["item"]))
         if exclusion is not None:
             out.append(canonical_json(_excluded_line(old.unit, match, exclusion)) + b"\n")
+            # What is in doubt or held was to stay anyway.
+            stay += not (match["doubt"] or whole or "hold" in match or match["id"] in unreadable)
             continue
         kept.append(canonical_json(match | {"item": len(kept) + 1}) + b"\n")
         size += match["envelope"].get("size") or 0
@@ -148,6 +148,7 @@ def _left(
         (matches_path(directory, number), kept),
         (excluded_path(directory, number), out),
         (untestable_path(directory, number), rest),
+        (lost_path(directory, number), [canonical_json(line) + b"\n" for line in lost]),
     ):
         if lines:
             write_durably(path, lines)
@@ -162,6 +163,7 @@ def _left(
         refused=_refused(old, caps, len(kept)),
         matches_sha256=sha256_hex(b"".join(kept)) if kept else "",
         untestable_sha256=old.untestable_sha256,
+        kept=old.kept + stay if old.rewrite else 0,
     )
 
 
