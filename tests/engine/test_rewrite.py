@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 import excise.pst
+from case.other_verifier import alone
+from case.other_verifier import excise as verdict_of_excise
 from cli.command import excise_cli
 from engine.mail_files import WORM
 from engine.test_move_pst import as_ost, everything, hash_of, mail, open_for_writing, outcomes, purge, secrets, subjects
@@ -204,17 +206,25 @@ def test_s19_a_file_with_two_names_is_refused_all_the_same(tmp_path: Path) -> No
     assert done.code == 2 and "hard links" in done.err, done.text
 
 
-def test_s14_an_original_that_is_not_what_was_kept_does_not_verify(tmp_path: Path) -> None:
+def test_s14_both_verifiers_know_originals_and_losses(tmp_path: Path) -> None:
     path, case = tmp_path / "mine.pst", tmp_path / "case"
     mail(path)
-    as_ost(path)
-    assert purge(path, case, 3, "--subject", WORM, "--rewrite").code == 0
-    (kept,) = case.rglob("original.pst")
-    data = bytearray(kept.read_bytes())
-    data[50_000] ^= 1
-    kept.write_bytes(data)
-    done = excise_cli("verify", case)
-    assert done.code == 5 and "not the file that was kept" in done.out, done.text
+    damage(path, reports(path)["Report 5"])
+    purged = purge(path, case, 3, "--subject", WORM, "--rewrite")
+    assert purged.code == 9 and "1 items could not be read" in purged.out, purged.text
+    for verdict in (alone(case), alone(case / "bag-0001"), verdict_of_excise(case)):
+        assert verdict.code == 0, verdict.wrong
+        assert not any("other files" in line for line in verdict.unchecked), verdict.unchecked
+    (kept,), (lost,) = case.rglob("original.pst"), case.glob("plan/*/matches/*.lost.jsonl")
+    for changed in (kept, lost):
+        data = changed.read_bytes()
+        changed.write_bytes(data[:50] + bytes([data[50] ^ 1]) + data[51:])
+        for verdict in (alone(case), verdict_of_excise(case)):
+            assert verdict.code == 5 and verdict.names(changed.name), verdict.wrong
+        changed.write_bytes(data)
+    kept.parent.rename(kept.parent.with_name("original-002"))
+    for verdict in (alone(case), verdict_of_excise(case)):
+        assert verdict.code == 5 and verdict.names("original-002"), verdict.wrong
 
 
 def rows(case: Path) -> list[dict[str, str]]:

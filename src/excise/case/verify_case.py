@@ -439,7 +439,7 @@ class Verification:
             "": known,
             "plan": "[0-9]{4}",
             "plan/*": r"header\.json|matches",
-            "plan/*/matches": r"[0-9]{5}(\.untestable)?\.jsonl",
+            "plan/*/matches": r"[0-9]{5}(\.untestable|\.lost)?\.jsonl",
             "units": "[0-9]{5}",
             "units/*": r"(journal|audit)\.jsonl",
         }
@@ -475,6 +475,7 @@ class UnitCheck:
         try:
             self.check_lines("", "matches")
             self.check_lines(".untestable", "untestable")
+            self.check_lines(".lost", "lost")
             if self.matches:
                 journal = self.check_logs()
                 if self.header["action"] in PRESERVING:
@@ -580,6 +581,9 @@ class UnitCheck:
         place = self.place.evidence(self.plan, self.number)
         there: dict[int, tuple[str, int]] = {}
         for name in entries(place):
+            if re.fullmatch(r"original-[0-9]{3,}", name):
+                self.check_original(place / name, journal)
+                continue
             if not re.fullmatch(r"part-[0-9]{3,}", name):
                 self.problems.append(f"{place / name}: not the name of a part")
                 continue
@@ -602,6 +606,16 @@ class UnitCheck:
                 self.problems.append(f"{place}: item {item}: removed, but the journal knows of no evidence")
         strange = sorted(there.keys() - self.status.keys())
         self.problems += [f"{place}: item {item}: in the evidence, but not in the plan" for item in strange]
+
+    def check_original(self, place: Path, journal: Chain) -> None:
+        """A file that the run made anew is kept as the journal knows it."""
+        told = [r for r in journal.records if r["type"] == "original" and r.get("name") == place.name]
+        strange = sorted(set(entries(place)) - {"original.pst", "about.json"})
+        self.problems += [f"{place / name}: does not belong to an original" for name in strange]
+        if not told:
+            self.problems.append(f"{place}: the journal does not know it")
+            return
+        compare(place / "original.pst", told[-1].get("sha256"), self.problems)
 
     def check_origin(self, part: Path, line: dict[str, Any]) -> None:
         """A line is one of this unit's."""
