@@ -1,7 +1,8 @@
 """Everything that Excise does with a PST file, done to one that somebody made to do harm, and what must hold of it.
 
-``Trial`` reads, checks, copies, compacts, purges and salvages it. Nothing but the documented errors may come out,
-nothing may take long or much memory, and what succeeds must be right.
+``Trial`` reads, checks, searches, copies, compacts, purges and salvages it, puts a message into it, and reads it again
+as if it were evidence. Nothing but the documented errors may come out, nothing may take long or much memory, and what
+succeeds must be right.
 """
 
 from __future__ import annotations
@@ -11,13 +12,16 @@ import random
 import resource
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import excise.pst
+from excise.case.reread_pst import compare_pst
 from excise.core.errors import ExciseError
+from excise.criteria import Matcher
 from excise.pst.disk.crypt import CRYPT_PERMUTE, decode
 from excise.pst.disk.damage import DamageLog
 from excise.pst.file.salvage import as_written
@@ -25,7 +29,13 @@ from excise.pst.ltp.table import TableContext
 from excise.pst.messaging.folder import FailedItem, Folder
 from excise.pst.messaging.message import Message
 from excise.pst.messaging.new_message import NewAttachment, NewMessage, NewProperty
+from excise.store_api.conformance.base import matcher
+from excise.store_api.protocols import Tally, Unreadable
+from excise.stores.pst import STORE, PstView
+from excise.stores.pst_file import PstFile, Unreachable
+from excise.stores.pst_item import PstItem
 from excise.stores.pst_same import difference
+from excise.stores.pst_tree import PstTree
 from pst.mutating import bytes_changed, fields_changed, structures_changed
 from pst.purged import digest
 
@@ -117,6 +127,9 @@ class Trial:
             self._part("compact", lambda: self._compact(frozenset(), report))
             messages = [nid for nid in nids if nid & 0x1F in (4, 8)]
             if messages:
+                self._part("search", self._search)
+                self._part("append", lambda: self._append(report))
+                self._part("evidence", lambda: self._reread(messages))
                 nid = self._rng.choice(messages)
                 self._part("compact without", lambda: self._compact(frozenset({nid}), report))
                 self._part("purge", lambda: self._purge(nid, report))
@@ -199,6 +212,65 @@ class Trial:
         assert target.tell() < 3 * len(self.data) + 300_000
         self._compare(target.getvalue(), without)
 
+    def _search(self) -> None:
+        """What a search opens it judges as a slow scan does. A row that lies, and damage behind a row, go unseen."""
+        self._place.write_bytes(self.data)
+        wanted = matcher(subject_contains=["Inbox"], received_since="1999-01-01")
+        tally, found = Tally(), dict[str, bool]()
+        mailbox = STORE.open(f"pst:{self._place}")
+        try:
+            count = sum(folder.count or 0 for folder in mailbox.folders())
+            for each in mailbox.find(wanted, tally):
+                if isinstance(each, Unreadable):
+                    tally.unreadable += 1
+                elif (verdict := wanted.test(each.view)).matched or verdict.untestable:
+                    found[each.id] = verdict.matched
+                    self._part("fetch", partial(mailbox.fetch, each.id))
+        finally:
+            mailbox.close()
+        assert count <= tally.seen <= count + tally.unreadable
+        assert found.items() <= self._searched_slowly(wanted).items()
+
+    def _searched_slowly(self, wanted: Matcher) -> dict[str, bool]:
+        found = {}
+        file = PstFile(self._place)
+        for folder in PstTree(file):
+            for nid in folder.nids:
+                try:
+                    verdict = wanted.test(PstView(PstItem(file, nid), folder.path))
+                except Unreachable:
+                    continue
+                if verdict.matched or verdict.untestable:
+                    found[f"{nid:#x}"] = verdict.matched
+        file.close()
+        return found
+
+    def _append(self, before: excise.pst.Report) -> None:
+        self._place.write_bytes(self.data)
+        try:
+            with excise.pst.append(self._place) as pst:
+                new = pst.folder(("Inbox",)).add(_message("Appended", depth=1))
+        except (ExciseError, ValueError):
+            self._compare_undone(self._place.read_bytes())
+            self.outcomes["append refused"] += 1
+            return
+        if before.damaged:
+            self.outcomes["append to a damaged file"] += 1
+        after = self._place.read_bytes()
+        there = _messages(after)
+        assert there.pop(new)[0] == "read"
+        assert there == _messages(self.data)
+        _assert_no_worse(self.data, after)
+
+    def _reread(self, messages: Sequence[int]) -> None:
+        """Told where each message is, and that its MIME is in it, which is not so: each gets a problem."""
+        self._place.write_bytes(self.data)
+        told = {"folder": ["Inbox"], "form": "mime", "content": "OriginalMime"}
+        lines = [{"evidence": f"{nid:x}", "pst": {"nid": nid, **told}} for nid in sorted(set(messages))]
+        problems = list(compare_pst(self._place, lines, _refuse))
+        assert problems
+        assert all(isinstance(each, str) for each in problems)
+
     def _purge(self, nid: int, before: excise.pst.Report) -> None:
         self._place.write_bytes(self.data)
         try:
@@ -234,6 +306,10 @@ class Trial:
         for nid in without:
             left = [mark for mark in _marks(self.data, nid) if mark in after or mark in decode(after, CRYPT_PERMUTE, 0)]
             assert not left, f"{left[0]!r} of 0x{nid:x} is left"
+
+
+def _refuse(place: str, content: bytes, line: Any) -> None:
+    raise AssertionError(f"{place}: {len(content)} bytes of MIME that nobody wrote into {line}")
 
 
 def _messages(data: bytes) -> dict[int, Any]:

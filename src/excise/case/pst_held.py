@@ -30,6 +30,8 @@ Names = Mapping[int, NamedProperty]
 DATA = 0x3701
 _LIBPFF_LIMIT = 120 << 20
 _PIECE = 1 << 20
+#: What names may take beside twice the stream that they are in: that much may share its characters.
+_NAME_LIMIT = 1 << 20
 
 
 class Unreadable(Exception):
@@ -184,6 +186,7 @@ def names_of(handle: Any) -> dict[int, NamedProperty]:
     sets = [UUID(int=0), PS_MAPI, PS_PUBLIC_STRINGS]
     sets += [UUID(bytes_le=guids[at : at + 16]) for at in range(0, len(guids), 16)]
     found: dict[int, NamedProperty] = {}
+    room = _NAME_LIMIT + 2 * len(strings)
     for at in range(0, len(entries), 8):
         number, kind, index = (int.from_bytes(entries[at + a : at + b], "little") for a, b in ((0, 4), (4, 6), (6, 8)))
         if kind >> 1 >= len(sets):
@@ -191,6 +194,9 @@ def names_of(handle: Any) -> dict[int, NamedProperty]:
         name = NamedProperty(sets[kind >> 1], lid=number)
         if kind & 1:
             size = int.from_bytes(strings[number : number + 4], "little")
+            room -= size
+            if room < 0:
+                raise ValueError("the names of properties share their characters")
             text = strings[number + 4 : number + 4 + size].decode("utf-16-le")
             name = NamedProperty(sets[kind >> 1], name=text)
         found[0x8000 + index] = name

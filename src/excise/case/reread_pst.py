@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from excise.case.pst_held import Held, Names, Unreadable, held_by_libpff, names_of, reading
+from excise.case.pst_held import Held, Names, Unreadable, held_by_libpff, names_of, reading, record_sets
 from excise.case.reread_mapi import differences
 from excise.core.files import open_nofollow
 from excise.mapi.properties import PropertyBag
@@ -28,7 +28,7 @@ Line = Mapping[str, Any]
 _SET = "6f0f6c1e-5a51-4c0e-9b0b-2f1d6a3e8c47"
 _KEYS = ("OriginalMime", "RebuiltMime")
 _ITEM_TYPES, _FOLDER = (4, 8), 2
-_IPM_SUBTREE = 0x35E0
+_IPM_SUBTREE, _ENTRY_ID_SIZE = 0x35E0, 24
 _DEPTH = 300
 
 
@@ -45,8 +45,11 @@ def compare_pst(path: Path, lines: Sequence[Line], compare: Callable[[str, bytes
                 own = stack.enter_context(open_pst(first))
                 report = Report(str(path), own.format_name)
                 check_database(own.ndb, report)
+                # libpff reads the names of properties as it opens the file, whatever they take.
+                _ = own.names
             # Nothing here is as a source had it, so that a warning too means that something went wrong.
             problems = [f"{path}: {each.text()}" for each in report.findings if each.grade != NOTE]
+            problems += [f"{path}: {each.text()}" for each in own.damage]
             if problems or not report.clean:
                 yield from problems or (f"{path}: its structure is damaged",)
                 return
@@ -94,11 +97,11 @@ class _Comparison:
 
     def _walk(self, handle: Any) -> Iterator[str]:
         with reading():
-            store = handle.get_message_store().get_record_set(0)
-            entries = [store.get_entry(at) for at in range(store.number_of_entries)]
-            ids = [entry.get_data() for entry in entries if entry.entry_type == _IPM_SUBTREE]
-            subtree = int.from_bytes(ids[0][20:24], "little")
-            stack: list[tuple[Any, tuple[str, ...] | None]] = [(handle.get_root_folder(), None)]
+            subtree = _subtree_nid(handle)
+            root = handle.get_root_folder()
+            if root is None:
+                raise ValueError("there is no root folder")
+            stack: list[tuple[Any, tuple[str, ...] | None]] = [(root, None)]
         while stack:
             folder, place = stack.pop()
             with reading():
@@ -146,6 +149,17 @@ class _Comparison:
                 yield f"{where}: {line['evidence']}: its MIME is not there"
             else:
                 self._compare(where, content, line)
+
+
+def _subtree_nid(handle: Any) -> int:
+    """The NID of the top of the mailbox, which the message store names; a ValueError where it does not."""
+    store = handle.get_message_store()
+    if store is None:
+        raise ValueError("there is no message store")
+    entry_id = next((raw for tag, raw in record_sets(store, 0) if tag >> 16 == _IPM_SUBTREE), b"")
+    if len(entry_id) != _ENTRY_ID_SIZE:
+        raise ValueError(f"the message store names no top folder (PidTagIpmSubtreeEntryId has {len(entry_id)} bytes)")
+    return int.from_bytes(entry_id[20:], "little")
 
 
 def _content(bag: PropertyBag, key: str) -> bytes | None:

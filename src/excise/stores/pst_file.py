@@ -33,6 +33,8 @@ _CLIENTS = {CLIENT_PST: "PST", CLIENT_OST: "OST", CLIENT_PAB: "PAB"}
 _ENCODINGS = {0: "none", 1: "permute", 2: "cyclic"}
 _RECORD_KEY, _IPM_SUBTREE, _PST_PASSWORD = 0x0FF9, 0x35E0, 0x67FF
 _GUID_STREAM, _ENTRY_STREAM, _STRING_STREAM = 2, 3, 4
+#: What names may take beside twice the stream that they are in: that much may share its characters.
+_NAME_LIMIT = 1 << 20
 #: PtypObject: the value names a node.
 OBJECT = 0x000D
 _USUAL_SUBTREE = 0x8022
@@ -256,10 +258,14 @@ class PstFile:
 
 
 def parse_names(guids: bytes, entries: bytes, strings: bytes) -> dict[int, NamedProperty]:
-    """Names by property id from the three streams of the name-to-id map; an entry that points nowhere is left out."""
+    """Names by property id from the three streams of the name-to-id map; an entry that points nowhere is left out.
+
+    Unreachable where names share so many characters that together they are far larger than their stream.
+    """
     sets = [PS_MAPI, PS_PUBLIC_STRINGS]
     sets += [UUID(bytes_le=guids[at : at + 16]) for at in range(0, len(guids) - 15, 16)]
     found: dict[int, NamedProperty] = {}
+    room = _NAME_LIMIT + 2 * len(strings)
     for at in range(0, len(entries) - 7, 8):
         number = int.from_bytes(entries[at : at + 4], "little")
         kind = int.from_bytes(entries[at + 4 : at + 6], "little")
@@ -271,6 +277,9 @@ def parse_names(guids: bytes, entries: bytes, strings: bytes) -> dict[int, Named
         if kind & 1:
             size = int.from_bytes(strings[number : number + 4], "little")
             raw = strings[number + 4 : number + 4 + size]
+            room -= len(raw)
+            if room < 0:
+                raise Unreachable(f"they are more than twice as large as their stream of {len(strings)} bytes")
             if size and len(raw) == size:
                 found[property_id] = NamedProperty(guid, name=raw.decode("utf-16-le", "replace"))
         else:

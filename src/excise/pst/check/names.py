@@ -69,13 +69,14 @@ def _bucket_records(context: PropertyContext, entries: list[NameId]) -> dict[Nam
 
     A string stands there with the CRC of its name instead of its offset.
     """
-    strings = context.raw(_STRING_STREAM)
-    records = {}
+    strings = memoryview(context.raw(_STRING_STREAM))
+    room, records = context.node.ndb.max_tree_size, {}
     for each in entries:
         key = each.dwPropertyID
         if each.wGuid & 1:
             size = int.from_bytes(strings[key : key + 4], "little")
-            if key + 4 + size > len(strings):
+            room -= size
+            if key + 4 + size > len(strings) or room < 0:
                 continue  # the reader reports it
             key = crc(strings[key + 4 : key + 4 + size])
         records[NameId(key, each.wGuid, each.wPropIdx)] = _FIRST_ID + each.wPropIdx

@@ -131,6 +131,12 @@ class PropertyContext(Properties):
         record = self._records.get(prop_id)
         return None if record is None else record[1]
 
+    def tree_of(self, prop_id: int) -> int | None:
+        """The root block of a value that is a tree of blocks of its own; None for any other."""
+        ptype, hnid = self._records.get(prop_id, (0, 0))
+        entry = None if ptype in INLINE or is_hid(hnid) else self.node.subnodes.get(hnid)
+        return None if entry is None else entry.bidData
+
     def chunks(self, prop_id: int) -> Iterator[bytes]:
         """A value's bytes in pieces of a block, for what may be large. Damaged where a part cannot be read."""
         ptype, hnid = self._records.get(prop_id, (0, 0))

@@ -24,6 +24,7 @@ from excise.pst.ltp.build_heap import Built
 from excise.pst.ltp.build_properties import Property, build_properties
 from excise.pst.ltp.build_table import ROW_ID_TAG, ROW_VERSION_TAG, NewCell, Schema, build_table
 from excise.pst.ltp.values import (
+    FIXED,
     PT_BINARY,
     PT_BOOLEAN,
     PT_LONG,
@@ -127,10 +128,13 @@ class MessageWriter:
             if prop_id in values:
                 raise ValueError(f"property 0x{prop_id:04x} is given twice")
             data = self._settled(each)
+            size = FIXED.get(each.prop_type)
             if each.prop_type == PT_OBJECT:
                 tree = data if isinstance(data, Tree) else self._sink.bytes_tree(data)
                 objects.append(SubnodeEntry(self._sink.next_nid(NID_TYPE_LTP), tree, NO_TREE))
                 data = encode_value(PT_OBJECT, ObjectRef(objects[-1].nid, tree.size))
+            elif size is not None and (isinstance(data, Tree) or len(data) != size):
+                raise ValueError(f"property 0x{prop_id:04x}{each.prop_type:04x} needs a value of {size} bytes")
             values[prop_id] = Property(prop_id, each.prop_type, data)
         return values, objects
 

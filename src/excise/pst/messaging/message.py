@@ -137,21 +137,22 @@ class Message:
         """Read every value, recipient, attachment and embedded message, and give what was found wrong.
 
         Large values are read in pieces and not kept. The blocks of a message that is embedded more than once are read
-        once at each depth, so that sharing them costs no time and a message within itself is still told.
+        once at each depth, so that sharing them costs no time and a message within itself is still told; so are those
+        of a value that several properties have.
         """
-        stack, seen = [self], set()
+        stack, seen, values = [self], set(), set[tuple[int, int]]()
         while stack:
             message = stack.pop()
             blocks = (message.node.bid_data, message.node.bid_sub, message.depth)
             if blocks in seen:
                 continue
             seen.add(blocks)
-            _drain(message.properties)
+            _drain(message.properties, values)
             for recipient in message.recipients:
                 for _ in recipient.properties.items():
                     pass
             for attachment in message.attachments:
-                _drain(attachment.properties)
+                _drain(attachment.properties, values)
                 try:
                     embedded = attachment.embedded
                 except Damaged as error:
@@ -242,15 +243,24 @@ class Attachment:
         return Message(node, self._default_codec, self._depth + 1)
 
 
-def _drain(properties: PropertyContext) -> None:
+def _drain(properties: PropertyContext, known: set[tuple[int, int]]) -> None:
+    """Read every value but those whose type and tree are ``known``, to which it adds; type 0: read, not decoded."""
     log: DamageLog = properties.node.log
     for prop_id in properties.ids():
+        in_pieces = prop_id == tags.ATTACH_DATA
         try:
-            if prop_id == tags.ATTACH_DATA:
-                if properties.integer(tags.ATTACH_METHOD) != ATTACH_EMBEDDED_MSG:
-                    for _ in properties.chunks(prop_id):
-                        pass
+            if in_pieces and properties.integer(tags.ATTACH_METHOD) == ATTACH_EMBEDDED_MSG:
+                continue
+            bid = properties.tree_of(prop_id)
+            tree = None if bid is None else (0 if in_pieces else properties.type_of(prop_id) or 0, bid)
+            if tree in known:
+                continue
+            if in_pieces:
+                for _ in properties.chunks(prop_id):
+                    pass
             else:
                 properties.get(prop_id)
+            if tree is not None:
+                known.add(tree)
         except Damaged as error:
             log.add(error.damage)

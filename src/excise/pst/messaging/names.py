@@ -30,10 +30,15 @@ class PropertyName:
 
 
 class NamedProperties:
-    """The name-to-id map of a file. A file without one has no names; what cannot be read is reported and missing."""
+    """The name-to-id map of a file. A file without one has no names; what cannot be read is reported and missing.
+
+    Names may share their characters, so that a small map could stand for any amount of text: once they are larger than
+    the file, the others are missing.
+    """
 
     def __init__(self, ndb: NodeDatabase) -> None:
         self._log = ndb.log
+        self._room = ndb.max_tree_size
         self.by_id: dict[int, PropertyName] = {}
         self.by_name: dict[PropertyName, int] = {}
         node = ndb.node(NID_NAME_TO_ID_MAP)
@@ -82,6 +87,10 @@ class NamedProperties:
             self._log.add(
                 _damage("dwPropertyID", f"a string in a stream of {len(strings)} bytes", f"{size} bytes at {at}")
             )
+            return None
+        self._room -= size
+        if self._room < 0:
+            self._log.add(_damage("dwPropertyID", "names no larger than their file", "more"))
             return None
         return PropertyName(guid, strings[at + 4 : at + 4 + size].decode("utf-16-le", "replace"))
 
