@@ -83,6 +83,13 @@ def is_sealed(fmt: Format, page: bytes, ptype: int, ib: int, bid: int) -> bool:
     return page.startswith(_TRAILER_UNICODE.pack(ptype, ptype, sig, checksum, bid), at)
 
 
+def leaf_entries(fmt: Format, page: bytes, size: int) -> bytes | None:
+    """The entries, of ``size`` bytes each, of a B-tree page of level 0; None where its level or counts are others."""
+    counts = _COUNTS_4K if fmt is UNICODE_4K else _COUNTS
+    count, _, entry_size, level = counts.unpack_from(page, fmt.entries_size)
+    return page[: count * size] if not level and entry_size == size and count * size <= fmt.entries_size else None
+
+
 @dataclass(frozen=True, slots=True)
 class BTEntry:
     """BTENTRY (2.2.2.7.7.2): the first key below and the child page's BREF."""

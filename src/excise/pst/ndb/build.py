@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from struct import Struct
 
 from excise.pst.disk import ids, pages
@@ -152,14 +152,8 @@ class TreeBuilder(ABC):
     def _level(
         self, ptype: int, entry: Struct, entries: Iterable[tuple[int, bytes]], level: int
     ) -> Iterator[pages.BTEntry]:
-        limit = UNICODE.entries_size // entry.size
-        part: list[tuple[int, bytes]] = []
-        for each in entries:
-            if len(part) == limit:
-                yield self._tree_page(ptype, entry, part, level)
-                part = []
-            part.append(each)
-        if part:
+        limit, rest = UNICODE.entries_size // entry.size, iter(entries)
+        while part := list(islice(rest, limit)):
             yield self._tree_page(ptype, entry, part, level)
 
     def _tree_page(self, ptype: int, entry: Struct, part: Sequence[tuple[int, bytes]], level: int) -> pages.BTEntry:

@@ -16,6 +16,7 @@ from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from heapq import merge
 from pathlib import Path
 
 from excise.core.errors import DamagedInput, ExciseError, Unfinished
@@ -298,23 +299,19 @@ class NodeEditor(TreeBuilder):
             raise DamagedInput(f"{self._storage.name}: {error}", hint="Nothing was changed.") from error
         return references.counts
 
-    def _entries(self) -> Iterator[pages.NBTEntry]:
-        nids = set(self.ndb.nodes.nids).union(self._changed)
-        for nid in sorted(nids):
-            entry = self.entry(nid)
-            if entry is not None:
-                yield pages.NBTEntry(nid, ids.bid_key(entry.bidData), ids.bid_key(entry.bidSub), entry.nidParent)
-
     def _nbt_entries(self) -> Iterator[tuple[int, bytes]]:
-        for entry in self._entries():
-            yield entry.nid, entry.pack(UNICODE)
+        pack, key = UNICODE.nbt_entry.pack, ids.bid_key
+        changed = ((nid, each.bidData, each.bidSub, each.nidParent) for nid, each in self._changed.items() if each)
+        kept = (each for each in self.ndb.nodes.values() if each[0] not in self._changed)
+        for nid, data, sub, parent in merge(kept, sorted(changed)):
+            yield nid, pack(nid, key(data), key(sub), parent, 0)
 
     def _bbt_entries(self, counts: array[int]) -> Iterator[tuple[int, bytes]]:
-        old = len(self.ndb.blocks)
-        for entry, count in zip(self.ndb.blocks.entries(), counts, strict=False):
+        old, pack = len(self.ndb.blocks), UNICODE.bbt_entry.pack
+        for (bid, ib, cb, _), count in zip(self.ndb.blocks.values(), counts, strict=False):
             if count:
-                yield entry.bid, pages.BBTEntry(entry.bid, entry.ib, entry.cb, count + 1).pack(UNICODE)
+                yield bid, pack(bid, ib, cb, count + 1, 0)
         for at, internal in enumerate(self._internal):
             if counts[old + at]:
                 bid = self._first_bid + at * ids.BID_STEP + internal * ids.BID_INTERNAL
-                yield bid, pages.BBTEntry(bid, self._ib[at], self._cb[at], counts[old + at] + 1).pack(UNICODE)
+                yield bid, pack(bid, self._ib[at], self._cb[at], counts[old + at] + 1, 0)

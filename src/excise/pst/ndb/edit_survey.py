@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 
 from excise.pst.disk import ids, maps, pages
-from excise.pst.disk.blocks import BTYPE_X, SIBlock, SLBlock, XBlock, block_kind, is_sealed
+from excise.pst.disk.blocks import BTYPE_S, BTYPE_X, SIBlock, SLBlock, XBlock, block_kind, is_sealed
 from excise.pst.disk.damage import Damage, Damaged
 from excise.pst.disk.formats import UNICODE
 from excise.pst.ndb.build import MAX_REFERENCES
@@ -24,8 +24,8 @@ class References:
     """How often each block is named by what the nodes reach; an internal block counts for what it names once.
 
     ``position`` gives a block's number below ``total``, ``data`` the bytes of an internal block. ``judge`` is given the
-    root of each tree that is met for the first time, and whether it is one of subnodes. ``highest`` is the highest
-    nidIndex of each type of subnodes that has a counter.
+    root of each tree that is met for the first time, whether it is one of subnodes, and its data where the block is
+    internal. ``highest`` is the highest nidIndex of each type of subnodes that has a counter.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class References:
         total: int,
         position: Callable[[int], int | None],
         data: Callable[[int], bytes],
-        judge: Callable[[int, bool], object] | None = None,
+        judge: Callable[[int, bool, bytes], object] | None = None,
     ) -> None:
         self.counts = array("H", [0]) * total
         self.highest: dict[int, int] = {}
@@ -63,24 +63,30 @@ class References:
 
     def add(self, node: pages.NBTEntry) -> None:
         """Count what ``node`` reaches. Damaged where the BBT has no entry for it, or it is named too often."""
+        counts, subs, position = self.counts, self._subs, self._position
         stack = [*_roots(node.bidData, node.bidSub)]
         while stack:
             bid, is_sub, is_root = stack.pop()
-            at = self._position(bid)
+            at = position(bid)
             if at is None:
                 raise Damaged(_damage(bid, "bid", "a BBT entry", "none"))
-            if self.counts[at] == MAX_REFERENCES:
-                raise Damaged(_damage(bid, "cRef", f"at most {MAX_REFERENCES} references", "more"))
-            self.counts[at] += 1
-            if self.counts[at] > 1:
-                if self._subs[at] != is_sub:
+            count = counts[at]
+            if count:
+                if count == MAX_REFERENCES:
+                    raise Damaged(_damage(bid, "cRef", f"at most {MAX_REFERENCES} references", "more"))
+                if subs[at] != is_sub:
                     raise Damaged(_damage(bid, "bid", "data or subnodes", "a block that is named as both"))
+                counts[at] = count + 1
                 continue
-            self._subs[at] = is_sub
-            if self._judge is not None and is_root and (is_sub or ids.is_internal(bid)):
-                self._judge(bid, is_sub)
-            if ids.is_internal(bid):
-                stack += self._below(self._data(bid))
+            counts[at] = 1
+            subs[at] = is_sub
+            if bid & ids.BID_INTERNAL:
+                data = self._data(bid)
+                if self._judge is not None and is_root:
+                    self._judge(bid, is_sub, data)
+                stack += self._below(data)
+            elif is_sub and is_root and self._judge is not None:
+                self._judge(bid, is_sub, b"")
 
     def _below(self, data: bytes) -> Iterator[tuple[int, bool, bool]]:
         btype, level = block_kind(data)
@@ -92,10 +98,13 @@ class References:
                 yield index.bid, True, False
         else:
             for nid, data_bid, sub_bid in SLBlock.values(UNICODE, data):
-                kind, number = ids.nid_type(nid), ids.nid_index(nid & 0xFFFFFFFF)
+                kind, number = nid & 0x1F, (nid & 0xFFFFFFFF) >> 5
                 if kind in _COUNTED and number > self.highest.get(kind, 0):
                     self.highest[kind] = number
-                yield from _roots(data_bid, sub_bid)
+                if data_bid:
+                    yield data_bid, False, True
+                if sub_bid:
+                    yield sub_bid, True, True
 
 
 class Survey:
@@ -140,9 +149,11 @@ class Survey:
                 found = f"block 0x{bid:x}"
                 raise Damaged(Damage("disk", "HEADER", "bidNextB", "the header", 0, "above every BID", found))
 
-    def _read_tree(self, bid: int, is_sub: bool) -> None:
-        """Let the reader's own rules judge a tree."""
-        if is_sub:
+    def _read_tree(self, bid: int, is_sub: bool, data: bytes) -> None:
+        """Let the reader's own rules judge a tree, but where it is plainly sound."""
+        if is_sub and _is_sound_leaf(data):
+            pass
+        elif is_sub:
             _ = Node(self._ndb, 0, 0, bid, self._ndb.log).subnodes
         else:
             DataTree(self._ndb, bid, self._ndb.log)
@@ -152,6 +163,14 @@ class Survey:
         for (bid, _, _, references), count in zip(self._ndb.blocks.values(), self.references.counts, strict=True):
             if not count or references != count + 1:
                 raise Damaged(_damage(bid, "cRef", str(count + 1), str(references)))
+
+
+def _is_sound_leaf(data: bytes) -> bool:
+    """True where an internal block is an SLBLOCK in which the reader would find no fault. False tells nothing."""
+    if len(data) < UNICODE.subnode_header_size or block_kind(data) != (BTYPE_S, 0):
+        return False
+    nids = {nid & 0xFFFFFFFF for nid, _, _ in SLBlock.values(UNICODE, data)}
+    return len(nids) == int.from_bytes(data[2:4], "little")
 
 
 def _roots(data: int, sub: int) -> Iterator[tuple[int, bool, bool]]:
