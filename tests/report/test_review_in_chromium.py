@@ -108,6 +108,7 @@ def test_s06_a_person_takes_a_group_out_writes_the_new_plan_and_runs_it(
         page.get_by_label("Why").fill("Anna is on <leave>")
         page.get_by_role("button", name="Take the chosen ones out").click()
         assert page.locator("#left").text_content() == "3"
+        assert "anna.mbox" in page.locator("table.exclusions").inner_text()
         assert "Anna is on <leave>" in page.locator("table.exclusions").inner_text()
         page.get_by_role("button", name="Put back").click()
         assert page.locator("#left").text_content() == "6"
