@@ -17,7 +17,7 @@ from excise.core.digests import sha256_hex
 from excise.core.errors import ConfirmationMissing, Refused, UsageError
 from excise.core.files import read_regular, write_durably
 from excise.core.marker import enclosing_case
-from excise.engine import import_plan, planner, restore, review, run
+from excise.engine import import_plan, planner, restore, review, run, sweep
 from excise.engine.authority import check_names, check_person
 from excise.engine.channel import Channel
 from excise.engine.journal import replay
@@ -95,6 +95,19 @@ class Work:
         made = review.make_reviewed_plan(self.case, plan, exclusions, self.audit)
         self.save_head()
         return made
+
+    def plan_sweep(self, max_total: int | None = None) -> Plan:
+        """Search once more for what the newest search of the case was for, and freeze a plan of what it does not know.
+
+        ``max_total``: refuse to remove anything where there is more (S04).
+        """
+        base = sweep.base_plan(self.case, self.audit)
+        order = sweep.order_of(base, max_total)
+        scope = find_mailboxes(order.sources, order.wanted)
+        sweep.check_scope(base, scope, self.case.next_unit())
+        plan = self.plan(order, scope)
+        known = sweep.known_in(self.case, plan)
+        return self.plan_review(plan, known) if known else plan
 
     def confirm(self, plan: Plan, how: str) -> None:
         """Record that ``plan`` is confirmed."""

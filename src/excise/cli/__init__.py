@@ -27,6 +27,7 @@ _COMMANDS = {
     "resume": "Finish an interrupted run.",
     "restore": "Put removed messages back where they were.",
     "import": "Put what evidence holds, and a mailbox lacks, into that mailbox.",
+    "sweep": "Search a case again for late arrivals, until it is clean.",
     "verify": "Check evidence, manifests, journals and audit chain.",
     "stamp": "Have the plan, the bag and the audit head signed and time-stamped.",
     "status": "Show where a case stands, per mailbox.",

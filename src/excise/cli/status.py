@@ -34,6 +34,8 @@ def command(case_dir: Path, as_json: bool) -> None:
     for plan in plans:
         number = plan.number
         stands = "run to its end, bag sealed" if is_sealed(case.bag_dir(number)) else "not run to its end"
+        if not plan.matches:
+            stands = "nothing to do"
         if number in replaced:
             stands = f"reviewed, and replaced by plan {replaced[number]}"
         if as_json:

@@ -92,7 +92,8 @@ def _refuse_unless_done(case: Case, audit: ChainedLog) -> None:
     """
     plan = read_plan(case)
     kinds = {record["type"] for record in audit.records if record.get("plan") == plan.number}
-    if "run-finished" in kinds or (plan.action is Action.RESTORE and "run-started" not in kinds):
+    empty = not plan.matches and "run-started" not in kinds  # a pass of a sweep that found nothing
+    if "run-finished" in kinds or empty or (plan.action is Action.RESTORE and "run-started" not in kinds):
         return
     raise UsageError(
         f"{case.root}: plan {plan.number} has not been run to its end",

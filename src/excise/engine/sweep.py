@@ -1,0 +1,134 @@
+"""Sweeping: the same criteria over the same scope once more, for what arrived late.
+
+A pass is a search like any other and freezes a plan of its own. What the case knows already is then taken out of it, as
+by a review: what was restored, what a review took out, what was copied or may not be removed. A pass is clean where
+nothing is left and every mailbox was searched; a mailbox that is gone was not (S08).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from excise.case.chain import ChainedLog, read_chain
+from excise.case.layout import Case
+from excise.case.parts import EvidenceKind
+from excise.case.plan import Caps, Plan, UnitPlan, iterate_excluded, iterate_matches, read_plan
+from excise.core.errors import DoesNotVerify, UsageError
+from excise.criteria import Criteria
+from excise.engine.journal import replay
+from excise.engine.planner import Order
+from excise.engine.review import Exclusion
+from excise.model.item import Action, Disposal, Outcome
+from excise.store_api.discovery import Scope
+from excise.store_api.protocols import NotSearched
+
+_MOST_UNITS = 99_999
+#: Items that stay where they are, and why a later pass leaves them there.
+_STAYING = {Outcome.COPIED: "copied before", Outcome.HELD: "kept by a hold", Outcome.REFUSED: "removal was refused"}
+
+
+def base_plan(case: Case, audit: ChainedLog) -> Plan:
+    """The newest plan of a search, whose criteria and scope a sweep takes. A UsageError where there is none, or where
+    the newest plan of all waits to be run."""
+    plans = [read_plan(case, number) for number in case.plan_numbers()]
+    searches = [plan for plan in plans if plan.action.preserves and plan.header.get("criteria")]
+    if not searches:
+        raise UsageError(f"{case.root}: no search was made in this case, so there is nothing to do again")
+    newest = plans[-1]
+    if newest.matches and not any(
+        record["type"] == "run-finished" and record.get("plan") == newest.number for record in audit.records
+    ):
+        raise UsageError(
+            f"{case.root}: plan {newest.number} has not been run to its end",
+            hint=f"excise resume {case.root} finishes it, excise run {case.root} begins it.",
+        )
+    return searches[-1]
+
+
+def order_of(plan: Plan, max_total: int | None) -> Order:
+    """What ``plan`` was made of, to be asked for again; ``max_total``, where it is given, only tightens its limit."""
+    header = plan.header
+    try:
+        caps = Caps(**header["caps"])
+        limits = [limit for limit in (caps.max_total, max_total) if limit is not None]
+        scope = header["scope"]
+        return Order(
+            plan.action,
+            Criteria.from_canonical(header["criteria"]),
+            tuple(EvidenceKind(kind) for kind in header["evidence"]),
+            Disposal(header["disposal"]) if header["disposal"] else None,
+            Caps(caps.max_per_mailbox, min(limits, default=None), caps.max_share, caps.share_from),
+            int(header["part_size"]),
+            None,
+            tuple(scope["sources"]),
+            tuple(scope["mailboxes"]),
+            **{name: True for name in ("compact", "rewrite") if header.get(name)},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DoesNotVerify(f"{plan.directory}: expected the header of a plan, found something else") from error
+
+
+def check_scope(base: Plan, scope: Scope, first_unit: int) -> None:
+    """Add to what was not searched each mailbox of ``base`` that is not there any more."""
+    there = {info.locator for info in scope.mailboxes} | {lost.name for lost in scope.not_searched}
+    for unit in base.units:
+        if not {unit.locator or unit.name, unit.name} & there:
+            scope.not_searched.append(NotSearched(unit.name, "it was there at the last search and is gone", 6))
+    if first_unit + len(scope.mailboxes) + len(scope.not_searched) > _MOST_UNITS:
+        raise UsageError("the case has no room for another pass", hint="Go on with a new case.")
+
+
+@dataclass(slots=True)
+class Known:
+    """What the case knows of one mailbox, each with why it is left where it is."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+    items: dict[tuple[str, str], str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def why(self, item_id: str, version: str) -> str:
+        """Why an item is left out; empty where it is not known."""
+        return self.ids.get(item_id) or self.items.get((item_id, version)) or self.versions.get(version, "")
+
+
+def known_in(case: Case, plan: Plan) -> list[Exclusion]:
+    """What of ``plan`` the case knows already, by reason."""
+    known = _known(case, before=plan.number)
+    found: dict[str, set[tuple[int, int]]] = defaultdict(set)
+    for unit in plan.units:
+        if unit.locator in known:
+            for match in iterate_matches(plan, unit):
+                why = known[unit.locator].why(match["id"], match["version"])
+                if why:
+                    found[why].add((unit.unit, match["item"]))
+    return [Exclusion(frozenset(items), "sweep", why) for why, items in sorted(found.items())]
+
+
+def _known(case: Case, before: int) -> dict[str, Known]:
+    known: dict[str, Known] = defaultdict(Known)
+    for number in case.plan_numbers():
+        if number >= before:
+            break
+        plan = read_plan(case, number)
+        for unit in plan.units:
+            for line in iterate_excluded(plan, unit):
+                known[unit.locator].items[line["id"], line["version"]] = line["reason"]
+            if unit.matches and case.unit_dir(unit.unit).is_dir():
+                _add_outcomes(case, plan, unit, known[unit.locator])
+    return known
+
+
+def _add_outcomes(case: Case, plan: Plan, unit: UnitPlan, known: Known) -> None:
+    path = case.unit_dir(unit.unit) / "journal.jsonl"
+    status = replay(read_chain(path).records, range(1, unit.matches + 1), str(path))
+    for match in iterate_matches(plan, unit):
+        item = status[match["item"]]
+        if plan.action is Action.RESTORE:
+            why = f"restored by plan {plan.number}"
+            if item.outcome is Outcome.RESTORED and item.placed:
+                known.ids[item.placed] = why
+            elif item.outcome in (Outcome.RESTORED, Outcome.ALREADY_THERE):
+                known.versions[match["version"]] = why
+        elif item.outcome in _STAYING:
+            known.items[match["id"], match["version"]] = _STAYING[item.outcome]
