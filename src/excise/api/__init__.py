@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from excise.api.looking import Proof, Setting, search
-    from excise.api.work import Work, new_case, open_case, report, verify
+    from excise.api.work import Work, load_file, new_case, open_case, report, verify
     from excise.case.layout import Authorisation, Case
     from excise.case.parts import EvidenceKind
     from excise.case.plan import Caps, Plan
@@ -47,6 +47,7 @@ _FROM = {
     "Setting": "excise.api.looking",
     "Work": "excise.api.work",
     "distinct_subjects": "excise.engine.planner",
+    "load_file": "excise.api.work",
     "new_case": "excise.api.work",
     "open_case": "excise.api.work",
     "report": "excise.api.work",
@@ -78,6 +79,7 @@ __all__ = [
     "Setting",
     "Work",
     "distinct_subjects",
+    "load_file",
     "new_case",
     "open_case",
     "report",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from excise.api.looking import Setting
 from excise.api.proving import Proving, check_proof
+from excise.case.bag import is_sealed
 from excise.case.chain import ChainedLog
 from excise.case.layout import Authorisation, Case, account, who
 from excise.case.plan import Plan, read_plan
@@ -27,6 +29,7 @@ from excise.store_api.discovery import Scope, find_mailboxes
 
 if TYPE_CHECKING:
     from excise.case.timestamp import Stamp
+    from excise.report.loadfile import Produced, Production
     from excise.report.write import Written
 
 
@@ -252,3 +255,32 @@ def report(root: Path, out: Path | None = None, *, reveal: bool = False) -> Writ
         )
         work.save_head()
         return written
+
+
+def load_file(root: Path, place: Path, how: Production, number: int | None = None) -> Produced:
+    """Write the evidence of a plan of the case at ``root`` into the new directory ``place`` for a review program.
+
+    ``number``: the newest plan that was run to its end and has evidence, where it is None. The audit log records it.
+    """
+    from excise.engine.evidence import check_bags
+    from excise.report.loadfile import write_production
+
+    if not re.fullmatch(r"[A-Za-z0-9_-]{0,30}", how.prefix):
+        raise UsageError("the prefix of control numbers has letters, digits, - and _ alone, 30 at most")
+    outer = enclosing_case(place.resolve().parent)
+    if outer is not None:
+        raise Refused("S28", f"{place}: it would lie in the case {outer}", hint="Put it somewhere else.")
+    if place.is_dir() and any(place.iterdir()):
+        raise UsageError(f"{place}: expected no directory or an empty one, found something in it")
+    with open_case(root) as work:
+        plans = [read_plan(work.case, each) for each in ([number] if number else work.case.plan_numbers())]
+        sealed = [plan for plan in plans if plan.action.preserves and is_sealed(work.case.bag_dir(plan.number))]
+        if not sealed:
+            raise UsageError(f"{root}: expected a plan that was run to its end with evidence, found none")
+        plan = sealed[-1]
+        check_bags(work.case, work.audit.records, [plan.number])
+        made = write_production(work.case, plan, place, how)
+        facts = {"documents": made.documents, "messages": made.messages, "sha256": made.sha256}
+        work.audit.append({"type": "load-file-written", "plan": plan.number, **facts, "who": who()})
+        work.save_head()
+        return made

@@ -102,7 +102,8 @@ class _Sweep:
             put_json({"summary": {**facts, "audit_head": work.audit.head, "exit_status": code}})
         else:
             say(
-                f"{self.number:,} passes, {self.found:,} late matches; clean at the end: {self.clean:,}. Why it ended: {why}"
+                f"{self.number:,} passes, {self.found:,} late matches; clean at the end: {self.clean:,}. "
+                f"Why it ended: {why}"
             )
             say(f"Audit head: {work.audit.head}")
         return code
