@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from excise.api.looking import Proof, Setting, search
-    from excise.api.work import Work, load_file, new_case, open_case, report, verify
+    from excise.api.work import Work, custody, load_file, new_case, open_case, report, verify
     from excise.case.layout import Authorisation, Case
     from excise.case.parts import EvidenceKind
     from excise.case.plan import Caps, Plan
@@ -46,6 +46,7 @@ _FROM = {
     "RunResult": "excise.engine.run",
     "Setting": "excise.api.looking",
     "Work": "excise.api.work",
+    "custody": "excise.api.work",
     "distinct_subjects": "excise.engine.planner",
     "load_file": "excise.api.work",
     "new_case": "excise.api.work",
@@ -78,6 +79,7 @@ __all__ = [
     "RunResult",
     "Setting",
     "Work",
+    "custody",
     "distinct_subjects",
     "load_file",
     "new_case",

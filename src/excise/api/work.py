@@ -17,7 +17,7 @@ from excise.case.plan import Plan, read_plan
 from excise.case.verify import Check, Trust, verify_case
 from excise.core.digests import sha256_hex
 from excise.core.errors import ConfirmationMissing, Refused, UsageError
-from excise.core.files import read_regular, write_durably
+from excise.core.files import make_directories, os_error, read_regular, write_durably
 from excise.core.marker import enclosing_case
 from excise.engine import import_plan, planner, restore, review, run, sweep
 from excise.engine.authority import check_names, check_person
@@ -284,3 +284,29 @@ def load_file(root: Path, place: Path, how: Production, number: int | None = Non
         work.audit.append({"type": "load-file-written", "plan": plan.number, **facts, "who": who()})
         work.save_head()
         return made
+
+
+def custody(root: Path, place: Path | None = None) -> dict[Path, str]:
+    """Write the custody record and the draft certificate of the case at ``root``; SHA-256 by path.
+
+    Into the case, whose audit log records them, or into ``place``, only reading the case.
+    """
+    from excise.case.checkpoint import add_files
+    from excise.report.custody import custody_files
+
+    if place is not None:
+        files = custody_files(Case(root))
+        try:
+            make_directories(place)
+            for name, data in files.items():
+                write_durably(place / name, data)
+        except OSError as error:
+            raise os_error(error, place, "writing the custody record") from error
+        return {place / name: sha256_hex(data) for name, data in files.items()}
+    with open_case(root) as work:
+        files = custody_files(work.case)
+        add_files(work.case, files)
+        digests = {name: sha256_hex(data) for name, data in files.items()}
+        work.audit.append({"type": "custody-written", "files": digests, "who": who()})
+        work.save_head()
+        return {root / name: digest for name, digest in digests.items()}

@@ -329,7 +329,7 @@ def _searched(case: Case, number: int) -> bool:
 def _check_strangers(case: Case) -> Iterator[Check]:
     """Files that no part of the format explains; inside bags and evidence parts the checks above find them."""
     known = {CASE_FILE, "audit.jsonl", "audit.head", "lock", "scope.csv", "outcome.csv", "report.html", "plan", "units"}
-    known |= {VERIFIER, *PROOFS}
+    known |= {VERIFIER, *PROOFS, "custody.md", "certificate-902-14.md"}
     known |= {case.bag_dir(number).name for number in case.plan_numbers()}
     patterns: tuple[str, ...] = (
         "plan/[0-9]*",

@@ -433,8 +433,8 @@ class Verification:
 
     def check_strangers(self) -> None:
         """What no part of the format explains."""
-        known = r"case\.json|audit\.(jsonl|head)|lock|(scope|outcome)\.csv|plan|units|bag-[0-9]{4}|verify_case\.py"
-        known += r"|checkpoints|stamps|approvals"
+        known = r"case\.json|audit\.(jsonl|head)|lock|(scope|outcome)\.csv|plan|units|bag-[0-9]{4}"
+        known += r"|verify_case\.py|report\.html|custody\.md|certificate-902-14\.md|checkpoints|stamps|approvals"
         inside = {
             "": known,
             "plan": "[0-9]{4}",

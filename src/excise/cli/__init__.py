@@ -29,6 +29,7 @@ _COMMANDS = {
     "import": "Put what evidence holds, and a mailbox lacks, into that mailbox.",
     "sweep": "Search a case again for late arrivals, until it is clean.",
     "verify": "Check evidence, manifests, journals and audit chain.",
+    "custody": "Write the chain-of-custody record and a draft certificate.",
     "loadfile": "Write the evidence for a review program: DAT, CSV, documents, hits.",
     "stamp": "Have the plan, the bag and the audit head signed and time-stamped.",
     "status": "Show where a case stands, per mailbox.",
