@@ -100,6 +100,31 @@ def test_answers_are_missing_doubled_reversed_or_strays(anna: tuple[Client, Worl
     assert client.ask(delete(ids[:1])).tag.endswith("}GetFolderResponse")
 
 
+def test_a_connection_carries_an_answer_that_nobody_asked_for(anna: tuple[Client, World, Mailbox]) -> None:
+    client, _, _ = anna
+    client.server.faults.add(Fault("desync", operation="ExpandDL"))
+    connection = http.client.HTTPConnection("127.0.0.1", client.server.port, timeout=10)
+    mailbox = "<m:Mailbox><t:EmailAddress>x@example.test</t:EmailAddress></m:Mailbox>"
+    texts = []
+    for body in (f"<m:ExpandDL>{mailbox}</m:ExpandDL>", "<m:ResolveNames/>"):
+        connection.request("POST", "/EWS/Exchange.asmx", *client.request(body))
+        answer = connection.getresponse()
+        texts.append(answer.read())
+    connection.close()
+    assert b"ExpandDLResponse" in texts[0]
+    assert b"GetFolderResponse" in texts[1]
+
+
+def test_one_mailbox_has_trouble_and_the_others_have_none(anna: tuple[Client, World, Mailbox]) -> None:
+    client, _, _ = anna
+    client.server.faults.add(Fault("error", code="ErrorMailboxStoreUnavailable", mailbox="anna@example.test", times=0))
+    assert b"ErrorMailboxStoreUnavailable" in client.post(GET)[1]
+    assert Client(client.server, "bob@example.test").codes(GET) == ["NoError"] * 2
+    client.anchor = "Anna@example.test"
+    client.user = "bob@example.test"
+    assert b"ErrorMailboxStoreUnavailable" in client.post(GET)[1]
+
+
 def test_an_export_ends_in_the_mark_of_a_cut_one(anna: tuple[Client, World, Mailbox]) -> None:
     client, world, mailbox = anna
     client.server.faults.add(Fault("truncated", operation="ExportItems"))

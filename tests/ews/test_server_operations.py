@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ews.worlds import NAMES, START, Client, mail, serving, small_world
+from ews.worlds import NAMES, PASSWORD, START, Client, mail, serving, small_world
 from ews_server import Mailbox, World, gromox
 from ews_server.shapes import folder_id, item_id
 
@@ -260,3 +261,21 @@ def test_servers_differ() -> None:
     with serving(world, quirks=gromox()) as server:
         status, data = Client(server).post("<m:ExportItems/>")
         assert (status, b"<faultcode>ErrorInvalidRequest" in data, b"<?xml" in data) == (200, True, False)
+
+
+def test_many_connections_act_at_once_and_nothing_is_lost() -> None:
+    world, _ = small_world(0)
+    addresses = [f"user{number}@example.test" for number in range(8)]
+    boxes = [world.mailbox(address, PASSWORD) for address in addresses]
+    with serving(world, latency=0.01) as server, ThreadPoolExecutor(8) as pool:
+
+        def work(address: str) -> list[str]:
+            client = Client(server, address)
+            found = [code for number in range(5) for code in client.codes(create(mail(number)))]
+            mailbox = world.mailboxes[address]
+            return found + client.codes(delete(ids_of(world, mailbox)[:2], "SoftDelete"))
+
+        assert [set(codes) for codes in pool.map(work, addresses)] == [{"NoError"}] * 8
+        assert server.log.count == {"CreateItem": 40, "DeleteItem": 8}
+    assert [counts(world, box, "inbox", "recoverableitemsdeletions") for box in boxes] == [[3, 2]] * 8
+    assert len({item.number for item in world.items.values()}) == 40

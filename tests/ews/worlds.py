@@ -66,9 +66,14 @@ class Client:
     user: str = "anna@example.test"
     password: str = PASSWORD
     impersonated: str = ""
+    anchor: str = ""
 
     def post(self, body: str) -> tuple[int, bytes]:
         """The HTTP status and the bytes of the answer to an operation's XML (prefixes t and m are declared)."""
+        return self.raw(self.envelope(body))
+
+    def envelope(self, body: str) -> bytes:
+        """The request of an operation's XML."""
         sid = f"<t:ConnectingSID><t:PrimarySmtpAddress>{self.impersonated}</t:PrimarySmtpAddress></t:ConnectingSID>"
         header = f"<t:ExchangeImpersonation>{sid}</t:ExchangeImpersonation>" if self.impersonated else ""
         envelope = (
@@ -76,14 +81,22 @@ class Client:
             f'<s:Header><t:RequestServerVersion Version="Exchange2016"/>{header}</s:Header>'
             f"<s:Body>{body}</s:Body></s:Envelope>"
         )
-        return self.raw(envelope.encode())
+        return envelope.encode()
+
+    def request(self, body: str) -> tuple[bytes, dict[str, str]]:
+        """The bytes and the headers of a request."""
+        return self.envelope(body), self._headers()
+
+    def _headers(self) -> dict[str, str]:
+        token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
+        anchor = {"X-AnchorMailbox": self.anchor} if self.anchor else {}
+        return {"Authorization": f"Basic {token}", "Content-Type": "text/xml; charset=utf-8", **anchor}
 
     def raw(self, data: bytes, method: str = "POST", path: str = "/EWS/Exchange.asmx") -> tuple[int, bytes]:
         """A request of bytes on a connection of its own."""
-        token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
         connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
         try:
-            connection.request(method, path, data, {"Authorization": f"Basic {token}", "Content-Type": "text/xml"})
+            connection.request(method, path, data, self._headers())
             answer = connection.getresponse()
             return answer.status, answer.read()
         finally:

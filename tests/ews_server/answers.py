@@ -15,7 +15,7 @@ def spoil(body: Element, faults: list[Fault]) -> Element:
     """The answer's body after the faults that change what it says."""
     for fault in faults:
         if fault.kind == "stray":
-            body = _stray()
+            body = stray()
             continue
         messages = body.find(f"{{{M}}}ResponseMessages")
         if messages is None or len(messages) == 0:
@@ -32,7 +32,7 @@ def spoil(body: Element, faults: list[Fault]) -> Element:
     return body
 
 
-def _stray() -> Element:
+def stray() -> Element:
     """An answer to what nobody asked, as a connection carries it after a fault on some servers."""
     info = (
         m("ResponseCode", "NoError"),

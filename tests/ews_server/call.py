@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from . import ids
 from .faults import FaultScript
@@ -28,9 +28,14 @@ class Call:
     request: Envelope
     user: User
     actor: str
+    anchor: str
     quirks: Quirks
     faults: FaultScript
-    answered: int = field(default=0)
+
+    @property
+    def mailboxes(self) -> tuple[str, ...]:
+        """The mailboxes that faults know this request by."""
+        return self.actor, self.anchor
 
     @property
     def operation(self) -> str:
@@ -165,11 +170,10 @@ class Call:
         """One response message for each thing, in order: errors stay with the thing that they befell."""
         found = []
         for place, thing in enumerate(things):
-            self.answered = place
             try:
-                self.faults.before_part(self.operation, place, self.actor)
+                self.faults.before_part(self.operation, place, self.mailboxes)
                 made = message(self.operation, *answer(thing))
-                late = self.faults.after_part(self.operation, place, self.actor)
+                late = self.faults.after_part(self.operation, place, self.mailboxes)
                 if late is not None:
                     raise late
             except SoapFault:

@@ -12,7 +12,8 @@ Kinds, by when they strike:
   after acting    drop_after, die_after, cut (the connection ends in mid-body), cut_quietly (half a body as if it were
                   whole), truncated (export data end in Exchange's mark), fewer (a response message is missing), twice
                   (one comes twice), stray (the answer of another operation), undeclared (no XML declaration),
-                  other_order (response messages come in reverse)
+                  other_order (response messages come in reverse), desync (an answer that nobody asked for follows on
+                  the connection)
 """
 
 from __future__ import annotations
@@ -25,23 +26,26 @@ from dataclasses import asdict, dataclass, field
 
 from .soap import EwsError
 
+# The mailbox in whose name a request acts, and the one that it says it is about.
+Mailboxes = tuple[str, ...]
 BEFORE = ("error", "unauthorized", "http", "drop_before", "die_before", "slow")
 PARTS = ("part", "part_after", "die_at", "die_past")
 AFTER = (
     "drop_after", "die_after", "cut", "cut_quietly", "truncated", "fewer", "twice", "stray", "undeclared",
-    "other_order",
+    "other_order", "desync",
 )  # fmt: skip
 
 
 @dataclass
 class Fault:
-    """One thing that goes wrong. It strikes requests of `operation` ("": any) in the name of `actor` ("": any),
+    """One thing that goes wrong. It strikes requests of `operation` ("": any) for `mailbox` ("": any; the one that
+    acts or, of a delegate's request, that its X-AnchorMailbox names),
     passes over the first `after` of them, and strikes `times` times (0: always). `place` is an item's place in its
     request, from 0; None strikes each."""
 
     kind: str
     operation: str = ""
-    actor: str = ""
+    mailbox: str = ""
     after: int = 0
     times: int = 1
     place: int | None = None
@@ -57,6 +61,12 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in (*BEFORE, *PARTS, *AFTER):
             raise ValueError(f"no such kind of fault: {self.kind}")
+
+    def fits(self, operation: str, mailboxes: Mailboxes, place: int | None) -> bool:
+        """Whether a request, or the item at this place in it, is one of those that it strikes."""
+        if self.operation not in ("", operation) or self.mailbox.lower() not in ("", *mailboxes):
+            return False
+        return place is None or self.place in (None, place)
 
     def error(self) -> EwsError:
         """The error that it answers with."""
@@ -125,24 +135,24 @@ class FaultScript:
         with self._lock:
             return [asdict(fault) for fault in self._faults]
 
-    def before(self, operation: str, actor: str) -> list[Fault]:
+    def before(self, operation: str, mailboxes: Mailboxes) -> list[Fault]:
         """What strikes a request before it is acted on."""
-        return self._take(BEFORE, operation, actor, None)
+        return self._take(BEFORE, operation, mailboxes, None)
 
-    def after(self, operation: str, actor: str) -> list[Fault]:
+    def after(self, operation: str, mailboxes: Mailboxes) -> list[Fault]:
         """What befalls the answer of a request that was acted on."""
-        return self._take(AFTER, operation, actor, None)
+        return self._take(AFTER, operation, mailboxes, None)
 
-    def before_part(self, operation: str, place: int, actor: str) -> None:
+    def before_part(self, operation: str, place: int, mailboxes: Mailboxes) -> None:
         """Strike before an item is acted on: EwsError, or the end of the process."""
-        for fault in self._take(("part", "die_at"), operation, actor, place):
+        for fault in self._take(("part", "die_at"), operation, mailboxes, place):
             if fault.kind == "die_at":
                 self.die()
             raise fault.error()
 
-    def after_part(self, operation: str, place: int, actor: str) -> EwsError | None:
+    def after_part(self, operation: str, place: int, mailboxes: Mailboxes) -> EwsError | None:
         """Strike after an item was acted on: the error to answer with, or the end of the process."""
-        for fault in self._take(("part_after", "die_past"), operation, actor, place):
+        for fault in self._take(("part_after", "die_past"), operation, mailboxes, place):
             if fault.kind == "die_past":
                 self.die()
             return fault.error()
@@ -153,12 +163,11 @@ class FaultScript:
         self.commit()
         _kill()
 
-    def _take(self, kinds: tuple[str, ...], operation: str, actor: str, place: int | None) -> list[Fault]:
+    def _take(self, kinds: tuple[str, ...], operation: str, mailboxes: Mailboxes, place: int | None) -> list[Fault]:
         found = []
         with self._lock:
             for fault in self._faults:
-                fits = fault.kind in kinds and fault.operation in ("", operation) and fault.actor in ("", actor)
-                if not fits or (place is not None and fault.place not in (None, place)):
+                if fault.kind not in kinds or not fault.fits(operation, mailboxes, place):
                     continue
                 fault.seen += 1
                 if fault.seen > fault.after and (not fault.times or fault.struck < fault.times):

@@ -14,7 +14,7 @@ from .faults import Fault
 from .state import State
 from .world import World
 
-_ABOVE = Path(__file__).resolve().parent.parent
+_ABOVE = Path(__file__).resolve().parents[len(__package__.split("."))]
 
 
 class ServerProcess:
@@ -33,7 +33,7 @@ class ServerProcess:
 
     def start(self) -> ServerProcess:
         """Start it, on the former port if it had one; it answers when this returns."""
-        command = [sys.executable, "-m", "ews_server", "--state", str(self.state), "--port", str(self.port)]
+        command = [sys.executable, "-m", __package__, "--state", str(self.state), "--port", str(self.port)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ABOVE), os.environ.get("PYTHONPATH", "")])}
         self._process = subprocess.Popen([*command, *self._options], env=environment, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None

@@ -147,16 +147,18 @@ class Server:
 
     def answer(self, user: User, data: bytes, anchor: str) -> tuple[int, Element | None, Element, list[Fault]]:
         """Act on a request: the HTTP status, the header, the body and the faults that befall the answer."""
+        befall: list[Fault] = []
         try:
             request = parse_envelope(data)
             actor = self._actor(user, request)
             self._refuse_invalid(self._note(request, user, actor, anchor, len(data)))
-            call = Call(self.world, request, user, actor, self.quirks, self.faults)
-            for fault in self.faults.before(request.operation, actor):
+            call = Call(self.world, request, user, actor, anchor.lower(), self.quirks, self.faults)
+            for fault in self.faults.before(request.operation, call.mailboxes):
                 self._strike(fault)
-            return 200, *self._acted(call), self.faults.after(request.operation, actor)
+            befall = self.faults.after(request.operation, call.mailboxes)
+            return 200, *self._acted(call), befall
         except EwsError as error:
-            return self.quirks.fault_status, None, fault_element(error, self.quirks.fault_detail), []
+            return self.quirks.fault_status, None, fault_element(error, self.quirks.fault_detail), befall
         except Dropped:
             raise
         except Exception:  # noqa: BLE001 (written down, and a test that looks at the log fails)
@@ -289,6 +291,9 @@ class _Handler(BaseHTTPRequestHandler):
         if ews.latency:
             time.sleep(ews.latency)
         self._send(status, data, ews.quirks.content_type, cut=kinds.get("cut"))
+        if "desync" in kinds:
+            stray = envelope([], answers.stray(), ews.quirks.prefix)
+            self._send(200, stray, ews.quirks.content_type)
 
     def _check(self, header: Element | None, body: Element) -> None:
         ews = self.server.ews
