@@ -12,8 +12,8 @@ Kinds, by when they strike:
   after acting    drop_after, die_after, cut (the connection ends in mid-body), cut_quietly (half a body as if it were
                   whole), truncated (export data end in Exchange's mark), fewer (a response message is missing), twice
                   (one comes twice), stray (the answer of another operation), undeclared (no XML declaration),
-                  other_order (response messages come in reverse), desync (an answer that nobody asked for follows on
-                  the connection)
+                  other_order (response messages come in reverse), desync (the connection's next request gets
+                  an answer that nobody asked for)
 """
 
 from __future__ import annotations
