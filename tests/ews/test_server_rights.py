@@ -95,6 +95,34 @@ def test_impersonation_needs_its_right_and_a_mailbox(served: tuple[Server, World
     assert {request.actor for request in server.log.requests} == {ANNA, "admin@example.test", ""}
 
 
+def test_an_alias_opens_nothing_and_its_error_names_the_primary_address(served: tuple[Server, World, Mailbox]) -> None:
+    server, _, mailbox = served
+    alias = mailbox.aliases[0]
+    mailbox.full_access.append("bob@example.test")
+    answer = Client(server, "bob@example.test").ask(get(folder("inbox", alias)))
+    assert answer.findtext(".//t:Value[@Name='Primary']", namespaces=NAMES) == ANNA
+    admin = Client(server, "admin@example.test", impersonated=alias)
+    assert b"ErrorNonPrimarySmtpAddress" in admin.post(get(folder("inbox")))[1]
+    server.quirks.aliases_open = True
+    assert admin.codes(get(folder("inbox"))) == ["NoError"]
+
+
+def test_an_address_may_have_a_new_owner(served: tuple[Server, World, Mailbox]) -> None:
+    server, world, mailbox = served
+    client = Client(server)
+    key = '<t:ExtendedFieldURI PropertyTag="0x0FFA" PropertyType="Binary"/>'
+    shape = f"<t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties>{key}</t:AdditionalProperties>"
+    wanted = (
+        f"<m:GetFolder><m:FolderShape>{shape}</m:FolderShape><m:FolderIds>{folder('root')}</m:FolderIds></m:GetFolder>"
+    )
+    before = client.ask(wanted).findtext(".//t:Value", namespaces=NAMES)
+    old = ids_of(world, mailbox)
+    world.remove_mailbox(mailbox)
+    world.mailbox(ANNA, guid="00000000-0000-4000-8000-000000000001")
+    assert client.ask(wanted).findtext(".//t:Value", namespaces=NAMES) != before
+    assert client.codes(delete(old[:1])) == ["ErrorNonExistentMailbox"]
+
+
 def test_missing_folders_and_mailboxes_are_errors_of_their_own(served: tuple[Server, World, Mailbox]) -> None:
     server, _, _ = served
     client = Client(server)

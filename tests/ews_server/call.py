@@ -80,6 +80,9 @@ class Call:
         found = self.world.find_mailbox(address)
         if found is None:
             raise EwsError(self.quirks.unknown_mailbox, "The SMTP address has no mailbox associated with it.")
+        if not self.quirks.aliases_open and address.lower() in found.aliases:
+            text = "The SMTP address is not the primary one."
+            raise EwsError("ErrorNonPrimarySmtpAddress", text, {"Primary": found.address})
         return found
 
     def folder(self, element: Element, *needs: str) -> Folder:

@@ -29,6 +29,8 @@ def cut(rows: Sequence[Row], view: Element | None, limit: int, *, offset_always:
     if wanted <= 0:
         raise EwsError("ErrorInvalidPagingMaxRows", "The maximum of rows must be greater than zero.")
     name = etree.QName(view).localname
+    if name in ("CalendarView", "ContactsView"):
+        return _page(rows, 0, wanted, limit, {}, offset_always)
     if name.startswith("Fractional"):
         numerator, denominator = int(view.get("Numerator", "0")), int(view.get("Denominator", "1"))
         if denominator <= 0 or not 0 <= numerator <= denominator:

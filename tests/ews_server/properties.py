@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -197,6 +198,8 @@ def extended(world: World, item: Item, wanted: str) -> Extended | None:
     _, tag, kind = wanted.split(":")
     if int(tag, 16) in (0x0FFF, 0x0FF9):
         return _binary(ids.raw("item", world.mailboxes[item.mailbox].guid, item.number))
+    if int(tag, 16) == 0x0FFA:
+        return _binary(store_key(world, item))
     made = TAGS.get(int(tag, 16))
     found = made(item, view(item.mime)) if made else None
     return found if found and found[0] == kind else None
@@ -214,6 +217,13 @@ def _named(item: Item, wanted: str) -> Extended | None:
         name = wanted.removeprefix(_HEADERS).removesuffix(":String").lower()
         return _string(next((value for header, value in view(item.mime).headers if header.lower() == name), None))
     return None
+
+
+def store_key(world: World, thing: Item | Folder) -> bytes:
+    """PR_STORE_RECORD_KEY: the mailbox's GUID, in the archive that of the archive."""
+    mailbox = world.mailboxes[thing.mailbox]
+    folder = thing if isinstance(thing, Folder) else world.folders[thing.folder]
+    return uuid.UUID(mailbox.archive_guid if folder.part == "archive" else mailbox.guid).bytes_le
 
 
 def folder_size(world: World, folder: Folder) -> int:
@@ -261,6 +271,7 @@ def _associated(world: World, folder: Folder) -> int:
 
 FOLDER_TAGS: dict[int, Callable[[World, Folder], Extended | None]] = {
     0x0E08: lambda world, folder: _integer(folder_size(world, folder)),
+    0x0FFA: lambda world, folder: _binary(store_key(world, folder)),
     0x0FFF: lambda world, folder: _binary(ids.raw("folder", world.mailboxes[folder.mailbox].guid, folder.number)),
     0x10F4: lambda world, folder: ("Boolean", "true" if _hidden(folder) else "false"),
     0x3001: lambda world, folder: _string(folder.name),

@@ -36,6 +36,7 @@ class Quirks:
     restricted_page_limit: int = 250
     export_items: bool = True
     unknown_mailbox: str = "ErrorNonExistentMailbox"
+    aliases_open: bool = False
     malformed_id: str = "ErrorInvalidIdMalformed"
     received_always: bool = False
     distinguished_always: bool = False
@@ -65,6 +66,7 @@ def gromox() -> Quirks:
         restricted_page_limit=0,
         export_items=False,
         unknown_mailbox="ErrorCannotFindUser",
+        aliases_open=True,
         malformed_id="ErrorInvalidId",
         received_always=True,
         distinguished_always=True,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .model import Folder, User
-from .soap import Element, SoapFault, flag, t
+from .model import Folder, Mailbox, User
+from .quirks import Quirks
+from .soap import Element, Envelope, SoapFault, flag, t
 from .world import World
 
 ALL = frozenset({"visible", "read", "create", "modify", "delete", "hierarchy"})
@@ -83,13 +84,23 @@ def _permission(name: str, user: str, level: str) -> Element:
     )
 
 
-def actor_of(world: World, user: User, impersonated: str, unknown: str) -> str:
+def actor_of(world: World, user: User, request: Envelope, quirks: Quirks) -> str:
     """The address in whose name a request acts; SoapFault where the user may not act so."""
-    if not impersonated:
+    if not request.impersonated:
         return user.address
-    mailbox = world.find_mailbox(impersonated)
+    unknown = quirks.unknown_mailbox
+    mailbox = world.find_mailbox(request.impersonated)
     if mailbox is None or mailbox.kind != "mailbox":
         raise SoapFault(unknown, "The SMTP address has no mailbox associated with it.")
     if "*" not in user.impersonates and mailbox.address not in user.impersonates:
         raise SoapFault("ErrorImpersonateUserDenied", "The account does not have permission to impersonate the user.")
+    if request.impersonated_by == "PrimarySmtpAddress" and not quirks.aliases_open:
+        refuse_alias(mailbox, request.impersonated)
     return mailbox.address
+
+
+def refuse_alias(mailbox: Mailbox, address: str) -> None:
+    """Exchange opens a mailbox by its primary address alone, and says which that is."""
+    if address.lower() in mailbox.aliases:
+        text = "The SMTP address is not the primary one."
+        raise SoapFault("ErrorNonPrimarySmtpAddress", text, {"Primary": mailbox.address})

@@ -172,7 +172,7 @@ class Server:
 
     def _actor(self, user: User, request: Envelope) -> str:
         try:
-            return actor_of(self.world, user, request.impersonated, self.quirks.unknown_mailbox)
+            return actor_of(self.world, user, request, self.quirks)
         except EwsError:
             self._note(request, user, "", "", 0)
             raise

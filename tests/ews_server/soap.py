@@ -50,6 +50,7 @@ class Envelope:
     body: Element
     version: str
     impersonated: str
+    impersonated_by: str
     time_zone: str
 
 
@@ -63,6 +64,7 @@ def parse_envelope(data: bytes) -> Envelope:
     operation = next((child for child in body if isinstance(child.tag, str)), None) if body is not None else None
     if operation is None:
         raise SoapFault("ErrorInvalidRequest", "The request is invalid: no operation in the SOAP body.")
+    sid = _impersonated(tree)
     version = tree.find(f"{{{SOAP}}}Header/{{{T}}}RequestServerVersion")
     zone = tree.find(f"{{{SOAP}}}Header/{{{T}}}TimeZoneContext/{{{T}}}TimeZoneDefinition")
     return Envelope(
@@ -70,16 +72,21 @@ def parse_envelope(data: bytes) -> Envelope:
         operation=etree.QName(operation).localname,
         body=operation,
         version="" if version is None else version.get("Version", ""),
-        impersonated=_impersonated(tree),
+        impersonated=sid[1],
+        impersonated_by=sid[0],
         time_zone="UTC" if zone is None else zone.get("Id", "UTC"),
     )
 
 
-def _impersonated(tree: Element) -> str:
+def _impersonated(tree: Element) -> tuple[str, str]:
+    """How the impersonated user is named (PrimarySmtpAddress, SmtpAddress …) and the name."""
     sid = tree.find(f"{{{SOAP}}}Header/{{{T}}}ExchangeImpersonation/{{{T}}}ConnectingSID")
     if sid is None:
-        return ""
-    return next(((child.text or "").strip() for child in sid if isinstance(child.tag, str)), "")
+        return "", ""
+    return next(
+        ((etree.QName(child).localname, (child.text or "").strip()) for child in sid if isinstance(child.tag, str)),
+        ("", ""),
+    )
 
 
 def t(name: str, text: str | None = None, *children: Element, **attributes: str) -> Element:

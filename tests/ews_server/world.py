@@ -93,6 +93,16 @@ class World:
             self.user(address, password)
         return made
 
+    def remove_mailbox(self, mailbox: Mailbox) -> None:
+        """Remove a mailbox with all that it holds; its address may then have a new owner (another GUID)."""
+        with self.lock:
+            for number in [number for number, each in self.folders.items() if each.mailbox == mailbox.address]:
+                if number in self.folders and not self.folders[number].parent:
+                    self.drop_folder(self.folders[number])
+            del self.mailboxes[mailbox.address]
+            self.guids.discard(mailbox.guid)
+            self.note("mailbox", mailbox.address)
+
     def public_folders(self) -> Mailbox:
         """The public folders' tree, made at the first call; everyone may read it unless permissions say otherwise."""
         with self.lock:
