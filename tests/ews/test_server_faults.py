@@ -6,6 +6,7 @@ import base64
 import http.client
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,18 @@ def test_a_connection_carries_an_answer_that_nobody_asked_for(anna: tuple[Client
     connection.close()
     assert b"ExpandDLResponse" in texts[0]
     assert b"GetFolderResponse" in texts[1]
+
+
+def test_more_connections_than_allowed_are_refused(anna: tuple[Client, World, Mailbox]) -> None:
+    client, _, _ = anna
+    client.server.quirks.most_connections = 2
+    client.server.faults.add(Fault("slow", seconds=0.5, times=0))
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: client.post(GET)[1], range(6)))
+    refused = [b"ErrorExceededConnectionCount" in answer for answer in answers]
+    assert refused.count(True) >= 1
+    assert refused.count(False) >= 2
+    assert client.server.log.peak > 2
 
 
 def test_one_mailbox_has_trouble_and_the_others_have_none(anna: tuple[Client, World, Mailbox]) -> None:

@@ -277,5 +277,7 @@ def test_many_connections_act_at_once_and_nothing_is_lost() -> None:
 
         assert [set(codes) for codes in pool.map(work, addresses)] == [{"NoError"}] * 8
         assert server.log.count == {"CreateItem": 40, "DeleteItem": 8}
+        assert server.log.per_mailbox() == {address: {"CreateItem": 5, "DeleteItem": 1} for address in addresses}
+        assert 1 < server.log.peak <= 8
     assert [counts(world, box, "inbox", "recoverableitemsdeletions") for box in boxes] == [[3, 2]] * 8
     assert len({item.number for item in world.items.values()}) == 40

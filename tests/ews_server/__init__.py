@@ -13,11 +13,12 @@ Faults: `server.faults.add(…)`, see `faults`. Ways of other servers: `Server(w
 """
 
 from .faults import Fault, FaultScript, busy, part, part_busy, quota_exceeded
+from .log import Log, Request
 from .model import DistributionList, Folder, Item, Mailbox, Sent, User
 from .process import ServerProcess
 from .quirks import Quirks, gromox
 from .schema import Schemas
-from .server import Log, Request, Server
+from .server import Server
 from .state import State
 from .world import World
 

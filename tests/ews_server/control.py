@@ -47,6 +47,7 @@ def _log(server: Server, _: object) -> object:
     return {
         "count": dict(server.log.count),
         "refused": server.log.refused,
+        "peak": server.log.peak,
         "complaints": server.log.complaints,
         "errors": server.log.errors,
     }

@@ -26,6 +26,7 @@ class Quirks:
     delegates_use_deleted_items: bool = False
     mime_anew: bool = True
     mime_for_all_classes: bool = False
+    most_connections: int = 0
     honour_restrictions: bool = True
     honour_query_strings: bool = True
     body_restrictions: bool = True

@@ -7,9 +7,7 @@ import sys
 import threading
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from socket import SHUT_RDWR
@@ -22,6 +20,7 @@ from .autodiscover import PATHS, autodiscover
 from .call import Call
 from .control import PREFIX, control
 from .faults import Fault, FaultScript
+from .log import Log, Request
 from .login import TOKEN_PATH, Login, give_token
 from .model import User
 from .operations import OPERATIONS
@@ -32,45 +31,6 @@ from .soap import Element, Envelope, EwsError, SoapFault, envelope, fault_elemen
 from .world import World
 
 PATH = "/EWS/Exchange.asmx"
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request that came: for tests to assert on. `complaints` is what breaks Microsoft's schemas in it."""
-
-    operation: str
-    user: str
-    actor: str
-    anchor: str
-    size: int
-    complaints: tuple[str, ...] = ()
-
-
-@dataclass
-class Log:
-    """What a server has seen and said."""
-
-    requests: list[Request] = field(default_factory=list)
-    count: Counter[str] = field(default_factory=Counter)
-    refused: int = 0
-    answers: list[str] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def complaints(self) -> list[str]:
-        """All that broke the schemas, in requests and in answers."""
-        with self.lock:
-            found = [f"{request.operation}: {text}" for request in self.requests for text in request.complaints]
-            return found + self.answers
-
-    def clear(self) -> None:
-        """Forget what was seen, so that a test counts from here."""
-        with self.lock:
-            self.requests.clear()
-            self.count.clear()
-            self.answers.clear()
-            self.refused = 0
 
 
 class Server:
@@ -153,6 +113,7 @@ class Server:
             actor = self._actor(user, request)
             self._refuse_invalid(self._note(request, user, actor, anchor, len(data)))
             call = Call(self.world, request, user, actor, anchor.lower(), self.quirks, self.faults)
+            self._refuse_many()
             for fault in self.faults.before(request.operation, call.mailboxes):
                 self._strike(fault)
             befall = self.faults.after(request.operation, call.mailboxes)
@@ -165,6 +126,10 @@ class Server:
             self.log.errors.append(traceback.format_exc())
             internal = EwsError("ErrorInternalServerError", "An internal server error occurred.")
             return 500, None, fault_element(internal), []
+
+    def _refuse_many(self) -> None:
+        if 0 < self.quirks.most_connections < self.log.working:
+            raise SoapFault("ErrorExceededConnectionCount", "Too many concurrent connections are open.")
 
     def _refuse_invalid(self, complaints: tuple[str, ...]) -> None:
         if complaints and self.quirks.validate_requests:
@@ -267,6 +232,12 @@ class _Handler(BaseHTTPRequestHandler):
         if user is None:
             self._unauthorized()
             return
+        with ews.log.at_work():
+            self._act(user, path, data)
+
+    def _act(self, user: User, path: str, data: bytes) -> None:
+        """Answer a request of a user's."""
+        ews = self.server.ews
         if path in PATHS:
             self._send(*autodiscover(ews.world, ews.url, path, data), "text/xml; charset=utf-8")
             return
