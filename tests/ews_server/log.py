@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 
@@ -49,17 +47,16 @@ class Log:
                 found.setdefault(request.anchor.lower() or request.actor, Counter())[request.operation] += 1
         return found
 
-    @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Count a request as long as it lasts."""
+    def begin(self) -> None:
+        """A request is being worked on."""
         with self.lock:
             self.working += 1
             self.peak = max(self.peak, self.working)
-        try:
-            yield
-        finally:
-            with self.lock:
-                self.working -= 1
+
+    def end(self) -> None:
+        """A request's answer is about to leave, so that its client may send another."""
+        with self.lock:
+            self.working -= 1
 
     def clear(self) -> None:
         """Forget what was seen, so that a test counts from here."""

@@ -232,8 +232,18 @@ class _Handler(BaseHTTPRequestHandler):
         if user is None:
             self._unauthorized()
             return
-        with ews.log.at_work():
+        self._busy = True
+        ews.log.begin()
+        try:
             self._act(user, path, data)
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Work on a request is over: called before its answer leaves, or when it has none."""
+        if self._busy:
+            self._busy = False
+            self.server.ews.log.end()
 
     def _act(self, user: User, path: str, data: bytes) -> None:
         """Answer a request of a user's."""
@@ -291,6 +301,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(SHUT_RDWR)
 
     def _send(self, status: int, data: bytes, content_type: str, cut: Fault | None = None) -> None:
+        self._end()
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(data)))
@@ -314,7 +325,7 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         """Start a connection: nobody is logged in."""
         super().setup()
-        self._owing = False
+        self._owing = self._busy = False
         self._login = Login(self.server.ews.world, self.server.ews.authentication)
 
     def _user(self) -> User | None:
