@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import http.client
 import time
 from collections.abc import Iterator
@@ -42,6 +43,24 @@ def test_throttling_is_a_fault_with_the_time_to_wait_and_passes(anna: tuple[Clie
     assert client.codes(GET) == ["NoError"] * 2
 
 
+def test_a_fault_strikes_every_third_request(anna: tuple[Client, World, Mailbox]) -> None:
+    client, _, _ = anna
+    client.server.faults.add(busy(1, every=3, after=1, times=0))
+    assert [client.post(GET)[0] for _ in range(8)] == [200, 500, 200, 200, 500, 200, 200, 500]
+
+
+def test_answers_are_compressed_for_who_accepts_it(anna: tuple[Client, World, Mailbox]) -> None:
+    client, _, _ = anna
+    client.server.faults.add(Fault("slow"))
+    connection = http.client.HTTPConnection("127.0.0.1", client.server.port, timeout=10)
+    data, headers = client.request(GET)
+    connection.request("POST", "/EWS/Exchange.asmx", data, {**headers, "Accept-Encoding": "gzip, deflate"})
+    answer = connection.getresponse()
+    assert (answer.headers["Content-Encoding"], answer.headers["Transfer-Encoding"]) == ("gzip", "chunked")
+    assert gzip.decompress(answer.read()) == client.post(GET)[1]
+    connection.close()
+
+
 def test_faults_come_with_http_200_and_without_detail_elsewhere(anna: tuple[Client, World, Mailbox]) -> None:
     client, _, _ = anna
     client.server.quirks.fault_status, client.server.quirks.fault_detail = 200, False
@@ -77,8 +96,10 @@ def test_a_connection_drops_before_or_after_the_server_acted(anna: tuple[Client,
         assert len(world.items_in(mailbox, "inbox")) == left
 
 
-def test_an_answer_ends_in_its_middle_openly_or_quietly(anna: tuple[Client, World, Mailbox]) -> None:
+@pytest.mark.parametrize("chunked", [True, False])
+def test_an_answer_ends_in_its_middle_openly_or_quietly(anna: tuple[Client, World, Mailbox], chunked: bool) -> None:
     client, _, _ = anna
+    client.server.quirks.chunked = chunked
     client.server.faults.add(Fault("cut"))
     with pytest.raises(http.client.IncompleteRead):
         client.post(GET)

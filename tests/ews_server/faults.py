@@ -38,15 +38,18 @@ AFTER = (
 
 @dataclass
 class Fault:
-    """One thing that goes wrong. It strikes requests of `operation` ("": any) for `mailbox` ("": any; the one that
-    acts or, of a delegate's request, that its X-AnchorMailbox names),
-    passes over the first `after` of them, and strikes `times` times (0: always). `place` is an item's place in its
-    request, from 0; None strikes each."""
+    """One thing that goes wrong.
+
+    It strikes requests of `operation` ("": any) for `mailbox` ("": any; the one that acts, or that X-AnchorMailbox
+    names). It passes over the first `after` of them, strikes every `every`th, and `times` times (0: always). `place`
+    is an item's place in its request, from 0; None strikes each.
+    """
 
     kind: str
     operation: str = ""
     mailbox: str = ""
     after: int = 0
+    every: int = 1
     times: int = 1
     place: int | None = None
     code: str = ""
@@ -170,7 +173,8 @@ class FaultScript:
                 if fault.kind not in kinds or not fault.fits(operation, mailboxes, place):
                     continue
                 fault.seen += 1
-                if fault.seen > fault.after and (not fault.times or fault.struck < fault.times):
+                due = fault.seen > fault.after and (fault.seen - fault.after - 1) % fault.every == 0
+                if due and (not fault.times or fault.struck < fault.times):
                     fault.struck += 1
                     found.append(fault)
         return found

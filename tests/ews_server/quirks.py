@@ -16,6 +16,9 @@ class Quirks:
     schema_version: str = "V2017_07_11"
     prefix: str = "s"
     content_type: str = "text/xml; charset=utf-8"
+    # How answers travel: Exchange compresses for clients that accept it, and sends in chunks.
+    gzip: bool = True
+    chunked: bool = True
     fault_status: int = 500
     fault_detail: bool = True
     fraction: int = 0
@@ -51,6 +54,8 @@ def gromox() -> Quirks:
         version=GROMOX,
         prefix="SOAP",
         content_type="text/xml",
+        gzip=False,
+        chunked=False,
         fault_status=200,
         fault_detail=False,
         fraction=9,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import ssl
 import sys
 import threading
@@ -301,14 +302,24 @@ class _Handler(BaseHTTPRequestHandler):
         self.connection.shutdown(SHUT_RDWR)
 
     def _send(self, status: int, data: bytes, content_type: str, cut: Fault | None = None) -> None:
+        """Send an answer; with `cut` its beginning, and the connection ends."""
         self._end()
+        quirks = self.server.ews.quirks
         self.send_response(status)
         self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(data)))
+        if quirks.gzip and "gzip" in self.headers.get("Accept-Encoding", ""):
+            data = gzip.compress(data, 1)
+            self.send_header("Content-Encoding", "gzip")
+        sent = data if cut is None else answers.cut(data, cut)
+        if quirks.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+            # A cut answer has no last chunk, which is how a client can tell.
+            sent = b"%x\r\n%b\r\n" % (len(sent), sent) + (b"0\r\n\r\n" if cut is None else b"")
+        else:
+            self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        if self.command == "HEAD":
-            return
-        self.wfile.write(data if cut is None else answers.cut(data, cut))
+        if self.command != "HEAD":
+            self.wfile.write(sent)
         self.wfile.flush()
         if cut is not None:
             self._hang_up()
