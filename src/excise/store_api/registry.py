@@ -22,6 +22,7 @@ BUILT_IN = {
     "maildir": "excise.stores.maildir",
     "pst": "excise.stores.pst",
     "eml": "excise.stores.eml",
+    "ews": "excise.stores.ews",
     "memory": "excise.stores.memory",
 }
 

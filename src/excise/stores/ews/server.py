@@ -1,0 +1,325 @@
+"""One server: who may speak to it when, and what becomes of a request that got no proper answer.
+
+Rules:
+- The login is tried once. One that is refused is not tried again by this process, whatever still waits (no lock-outs).
+- A pause that the server asks for holds for every worker.
+- What only reads is asked again where that may help. What acts is sent again only where the server surely did nothing;
+  everything else that went wrong is an ``OutcomeUnknown``, and the caller looks at what is there.
+- A connection on which something went wrong is not used again: a stray answer may follow on it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from excise.core.errors import ExciseError, SourceUnavailable
+from excise.store_api.errors import Throttled, Unauthorised
+from excise.stores.ews import codes
+from excise.stores.ews.settings import Auth, Login, Settings
+from excise.stores.ews.soap import Answer, BadAnswer, Fault, Reply, envelope, read_reply
+
+if TYPE_CHECKING:
+    from excise.stores.ews.sessions import Session, Sessions
+
+_TRIES = 6
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 300.0
+#: The server surely did nothing where it answers so.
+_NOT_DONE = frozenset({codes.BUSY, "ErrorMailboxMoveInProgress", "ErrorExceededConnectionCount"})
+
+
+class OutcomeUnknown(Exception):
+    """A request that acts may have been carried out, or not: there is no answer that says so."""
+
+
+class Refusal(ExciseError):
+    """The server refused a request as a whole, with ``code``."""
+
+    exit_code = 6
+    error_id = "source-unavailable"
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message, hint=codes.hint_for(code))
+        self.code = code
+
+
+@dataclass(slots=True)
+class _Trouble(Exception):
+    """What went wrong with one request. ``done``: it may have been carried out."""
+
+    error: ExciseError
+    passing: bool = False
+    done: bool = False
+    pause: float | None = None
+
+
+def refusal(where: str, code: str, text: str) -> ExciseError:
+    """The error for the response code ``code``."""
+    said = f"{where}: {code}" + (f": {text}" if text else "")
+    hint = codes.hint_for(code)
+    if code in codes.DENIED:
+        return Unauthorised(said, hint=hint)
+    if code == codes.BUSY:
+        return Throttled(said, delay=_FIRST_PAUSE, hint=hint)
+    if code in codes.NO_MAILBOX or code in codes.PASSING:
+        return SourceUnavailable(said, hint=hint)
+    return Refusal(code, said)
+
+
+class Server:
+    """One service with one login, shared by all mailboxes that are opened there."""
+
+    def __init__(self, url: str, login: Login, settings: Settings, *, first_pause: float = _FIRST_PAUSE) -> None:
+        """Nothing is sent yet. ``requests`` counts by operation; ``version`` is known after the first answer."""
+        self.url, self._login, self._settings = url, login, settings
+        self.requests: Counter[str] = Counter()
+        self.version = ""
+        #: Why nothing can be exported here; empty as long as that is not known.
+        self.lacks_export = ""
+        self._first_pause = first_pause
+        self._sessions: Sessions | None = None
+        self._idle: list[Session] = []
+        self._lock = threading.Lock()
+        self._first = threading.Lock()
+        self._turns = threading.BoundedSemaphore(settings.connections)
+        self._quiet_until = 0.0
+        self._proved = False
+        self._refused: ExciseError | None = None
+
+    def call(
+        self,
+        operation: str,
+        body: str,
+        *,
+        mailbox: str = "",
+        owner: str = "",
+        expected: int | None = None,
+        acts: bool = False,
+    ) -> Reply:
+        """Ask for ``operation``. ``mailbox``: whose server should be asked; ``owner``: in whose name.
+
+        An ExciseError where it is refused, an OutcomeUnknown (only where it ``acts``) where nobody knows.
+        """
+        data = envelope(body, owner)
+        pause = self._first_pause
+        for left in reversed(range(_TRIES if self._proved else 3)):
+            try:
+                return self._turn(operation, data, mailbox, expected)
+            except _Trouble as trouble:
+                if acts and trouble.done:
+                    raise OutcomeUnknown(trouble.error.message) from trouble
+                if not trouble.passing or not left:
+                    raise trouble.error from trouble
+                self.rest(trouble.pause if trouble.pause is not None else pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        raise AssertionError("unreachable")
+
+    def each(
+        self,
+        operation: str,
+        keys: Sequence[str],
+        body_of: Callable[[Sequence[str]], str],
+        *,
+        mailbox: str = "",
+        owner: str = "",
+        acts: bool = False,
+    ) -> dict[str, Answer]:
+        """Ask for ``operation`` on every key (they differ); one answer each. What is busy is asked for again."""
+        answers: dict[str, Answer] = {}
+        pending, pause = list(keys), self._first_pause
+        for left in reversed(range(_TRIES)):
+            if not pending:
+                break
+            reply = self.call(
+                operation, body_of(pending), mailbox=mailbox, owner=owner, expected=len(pending), acts=acts
+            )
+            answers.update(zip(pending, reply.answers, strict=True))
+            again = {codes.BUSY} if acts else codes.PASSING
+            pending = [key for key in pending if answers[key].code in again]
+            if pending and left:
+                asked = [answers[key].back_off for key in pending]
+                self.rest(max((wanted for wanted in asked if wanted is not None), default=pause))
+                pause = min(2 * pause, _LONGEST_PAUSE)
+        return answers
+
+    def rest(self, seconds: float) -> None:
+        """Send nothing, from any worker, for ``seconds``."""
+        with self._lock:
+            self._quiet_until = max(self._quiet_until, time.monotonic() + min(seconds, _LONGEST_PAUSE))
+
+    def close(self) -> None:
+        """Close the idle connections; the server can go on being used."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for session in idle:
+            session.close()
+
+    def _turn(self, operation: str, data: bytes, mailbox: str, expected: int | None) -> Reply:
+        """One request, when it is its turn; until a first one was answered, one at a time."""
+        if self._proved:
+            return self._send(operation, data, mailbox, expected)
+        with self._first:
+            if self._refused is not None:
+                raise _Trouble(self._refused)
+            return self._send(operation, data, mailbox, expected)
+
+    def _send(self, operation: str, data: bytes, mailbox: str, expected: int | None) -> Reply:
+        with self._turns:
+            self._wait()
+            if self._refused is not None:
+                raise _Trouble(self._refused)
+            status, head, content = self._exchange(operation, data, mailbox)
+            if status == 401 and self._proved and self._login.auth is Auth.OAUTH2:
+                # The token has expired: a new session fetches a new one.
+                self.close()
+                status, head, content = self._exchange(operation, data, mailbox)
+        self._check_status(status, head, content)
+        try:
+            reply = read_reply(content, operation, expected)
+        except Fault as fault:
+            self._proved = True
+            passing = fault.code in codes.PASSING
+            error = refusal(self.url, fault.code, fault.text)
+            raise _Trouble(error, passing, fault.code not in _NOT_DONE and passing, fault.back_off) from fault
+        except BadAnswer as bad:
+            raise _Trouble(SourceUnavailable(f"{self.url}: {bad}"), True, True) from bad
+        self._proved = True
+        self.version = reply.version or self.version
+        return reply
+
+    def _wait(self) -> None:
+        while True:
+            with self._lock:
+                left = self._quiet_until - time.monotonic()
+            if left <= 0:
+                return
+            time.sleep(min(left, 0.5))
+
+    def _exchange(self, operation: str, data: bytes, mailbox: str) -> tuple[int, dict[str, str], bytes]:
+        """Send and receive, on a connection that is kept only where all went well."""
+        headers = {"X-AnchorMailbox": mailbox} if mailbox else {}
+        with self._connection() as (session, held):
+            self.requests[operation] += 1
+            with session.post(
+                self.url, data=data, headers=headers, timeout=self._settings.timeout, stream=True, allow_redirects=False
+            ) as answer:
+                content = b"".join(answer.iter_content(1 << 16))
+                status, head = int(answer.status_code), {k.lower(): v for k, v in answer.headers.items()}
+            held.well = status == 200 and b"Fault>" not in content[:2000]
+        return status, head, content
+
+    @contextmanager
+    def _connection(self) -> Iterator[tuple[Any, _Held]]:
+        """A session, the library's errors translated; it is closed at the end unless all was well."""
+        import requests
+
+        session, held = None, _Held()
+        try:
+            session = self._take()
+            yield session, held
+        except requests.exceptions.SSLError as error:
+            raise _Trouble(_untrusted(self.url, error)) from error
+        except requests.exceptions.ConnectionError as error:
+            sent = "NewConnectionError" not in repr(error) and "ConnectTimeout" not in repr(error)
+            raise _Trouble(_unreachable(self.url, error), True, sent) from error
+        except requests.exceptions.RequestException as error:
+            raise _Trouble(_unreachable(self.url, error), True, True) from error
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] != "oauthlib":
+                raise
+            raise _Trouble(self._refuse(f"no token for the application {self._login.user}: {error}")) from error
+        finally:
+            if session is not None:
+                self._give_back(session, held)
+
+    def _take(self) -> Any:
+        from excise.stores.ews.sessions import Sessions
+
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            if self._sessions is None:
+                self._sessions = Sessions(self.url, self._login, self._settings)
+            sessions = self._sessions
+        return sessions.open()
+
+    def _give_back(self, session: Any, held: _Held) -> None:
+        if held.well:
+            with self._lock:
+                self._idle.append(session)
+        else:
+            session.close()
+
+    def _check_status(self, status: int, head: dict[str, str], content: bytes) -> None:
+        """Pass what may hold an answer; everything else is trouble."""
+        if status == 200 or (status == 500 and content.rstrip().endswith(b"Envelope>")):
+            return
+        if status == 401:
+            raise _Trouble(self._refuse(f"the login of {self._login.user or 'this user'} is refused (HTTP 401)"))
+        if status in (429, 503):
+            wanted = head.get("retry-after", "")
+            pause = float(wanted) if wanted.isascii() and wanted.isdigit() else None
+            busy = Throttled(f"{self.url}: the server is busy (HTTP {status})", delay=pause or _FIRST_PAUSE)
+            raise _Trouble(busy, True, False, pause)
+        error, passing = _http_error(self.url, status, head), status >= 500
+        raise _Trouble(error, passing, passing)
+
+    def _refuse(self, why: str) -> ExciseError:
+        """Remember that the login is refused: it is never tried again (S26, no lock-outs)."""
+        self._refused = Unauthorised(
+            f"{self.url}: {why}",
+            hint="It was tried once and is not tried again. Check the account and its password, or EXCISE_EWS_AUTH.",
+        )
+        return self._refused
+
+
+@dataclass(slots=True)
+class _Held:
+    """``well``: the connection may be used again."""
+
+    well: bool = False
+
+
+def _untrusted(url: str, error: Exception) -> ExciseError:
+    return SourceUnavailable(
+        f"{url}: the server's certificate cannot be trusted: {_reason(error)}",
+        hint="Have it renewed, name the server as the certificate does, or set EXCISE_EWS_CA_BUNDLE to a PEM file "
+        "with the certificates of your own authority.",
+    )
+
+
+def _unreachable(url: str, error: Exception) -> ExciseError:
+    return SourceUnavailable(
+        f"{url}: no answer: {_reason(error)}", hint="Check the name of the server, and that it is up."
+    )
+
+
+def _reason(error: Exception) -> str:
+    words = str(error)
+    return words.rpartition("Caused by ")[2].strip("()") if "Caused by " in words else words[:300]
+
+
+def _http_error(url: str, status: int, head: dict[str, str]) -> ExciseError:
+    if status == 403:
+        return Unauthorised(
+            f"{url}: Exchange Web Services are closed to this account or application (HTTP 403)",
+            hint="In Exchange Online, EWS must be allowed for the tenant and the application (until 2027-04-01); on a "
+            "server, look at EwsEnabled and EwsApplicationAccessPolicy (docs/guide/exchange.md).",
+        )
+    if 300 <= status < 400:
+        return SourceUnavailable(
+            f"{url}: the server sends us on to {head.get('location', 'another place')!r}",
+            hint="Passwords are not sent after it. Name that server if it is the right one.",
+        )
+    if status in (404, 405):
+        return SourceUnavailable(
+            f"{url}: there are no Exchange Web Services (HTTP {status})",
+            hint="Check the host, or name the path: ews://HOST/?endpoint=/EWS/Exchange.asmx",
+        )
+    return SourceUnavailable(f"{url}: the server answers HTTP {status}")

@@ -1,0 +1,110 @@
+"""The store of mailboxes on Exchange servers. Loaded with every command, so that it loads nothing itself."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from excise.core.errors import ExciseError, UsageError
+from excise.model.item import Disposal
+from excise.store_api.protocols import Capabilities, Mailbox, MailboxInfo, NotSearched, Store
+from excise.stores.ews.place import KIND, Part, Place
+
+if TYPE_CHECKING:
+    from excise.stores.ews.account import Account
+    from excise.stores.ews.server import Server
+
+_SERVERS: dict[str, Server] = {}
+_LOCK = threading.Lock()
+
+
+class EwsStore:
+    """Mailboxes on Exchange servers; all that are opened on one server share its login and its connections."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """All disposals, and putting."""
+        disposals = frozenset({Disposal.TRASH, Disposal.SOFT, Disposal.HARD})
+        return Capabilities(KIND, disposals, can_put=True, local_files=False, main_folder="Inbox")
+
+    def claims(self, path: Path, head: bytes) -> bool:
+        """False: no file is a server."""
+        del path, head
+        return False
+
+    def mailboxes(self, locator: str) -> Iterator[MailboxInfo | NotSearched]:
+        """The mailbox that ``locator`` names."""
+        place = Place.parse(locator)
+        if not place.address and place.part is not Part.PUBLIC:
+            raise UsageError(
+                f"{locator}: name the mailboxes of this server",
+                hint="Add --mailbox ann@example.com, or --mailboxes FILE.",
+            )
+        yield _probe(place)
+
+    def named(self, locator: str, names: Sequence[str], parts: Sequence[str]) -> Iterator[MailboxInfo | NotSearched]:
+        """The ``parts`` (none: what the locator says) of the mailboxes with the addresses ``names``, in their order."""
+        server = Place.parse(locator)
+        chosen = [Part(part) for part in parts] or [server.part]
+        addresses = list(dict.fromkeys(name.lower() for name in names)) or [server.address]
+        wanted = [
+            server.of(address, part) for address in addresses if address for part in chosen if part != Part.PUBLIC
+        ]
+        wanted += [server.of("", Part.PUBLIC)] if Part.PUBLIC in chosen else []
+        if not wanted:
+            yield from self.mailboxes(locator)
+            return
+        # The first one proves the login; the others then go side by side.
+        yield _probe(wanted[0])
+        with ThreadPoolExecutor(8) as pool:
+            yield from pool.map(_probe, wanted[1:])
+
+    def open(self, locator: str, *, writable: bool = False) -> Mailbox:
+        """Open one part of one mailbox."""
+        from excise.stores.ews.mailbox import EwsMailbox
+
+        return EwsMailbox(_account(Place.parse(locator)), writable=writable)
+
+
+def _probe(place: Place) -> MailboxInfo | NotSearched:
+    """The mailbox, or why it cannot be opened; a part that a mailbox does not have is no failure."""
+    from excise.stores.ews.codes import NO_FOLDER
+    from excise.stores.ews.mailbox import info_of
+    from excise.stores.ews.server import Refusal
+    from excise.stores.ews.tree import read_identity
+
+    try:
+        account = _account(place)
+        return info_of(account, read_identity(account))
+    except Refusal as refused:
+        if place.part is not Part.PRIMARY and refused.code in NO_FOLDER:
+            return NotSearched(place.name, f"there is no such part: {refused.code}", 0)
+        return NotSearched(place.name, refused.text(), refused.exit_code)
+    except ExciseError as error:
+        return NotSearched(place.name, error.text(), error.exit_code)
+
+
+def _account(place: Place) -> Account:
+    from excise.stores.ews.account import Account
+    from excise.stores.ews.settings import read_settings
+
+    if not place.address and place.part is not Part.PUBLIC:
+        raise UsageError(f"{place.locator}: this is a server and no mailbox", hint="Name a mailbox with --mailbox.")
+    return Account(place, server_at(place), place.access or read_settings().access)
+
+
+def server_at(place: Place) -> Server:
+    """The one object for the server of ``place`` in this process."""
+    from excise.stores.ews.server import Server
+    from excise.stores.ews.settings import login, read_settings
+
+    with _LOCK:
+        if place.url not in _SERVERS:
+            _SERVERS[place.url] = Server(place.url, login(place.host), read_settings())
+        return _SERVERS[place.url]
+
+
+STORE: Store = EwsStore()

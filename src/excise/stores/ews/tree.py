@@ -1,0 +1,315 @@
+"""The folders of one part of a mailbox, found by distinguished ids and never by their names.
+
+Invariant: a folder that is there and cannot be listed is among ``problems``; nothing is passed over in silence. Search
+folders are left out: they show what lies in other folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from excise.core.text import shown
+from excise.store_api.protocols import Unreadable
+from excise.stores.ews import codes
+from excise.stores.ews.account import Account
+from excise.stores.ews.bodies import STORE_RECORD_KEY, FolderRef, create_folder, extended, find_folder, get_folder
+from excise.stores.ews.bodies import field as field_uri
+from excise.stores.ews.place import Access, Part
+from excise.stores.ews.server import refusal
+from excise.stores.ews.soap import Answer, Element, children, find, find_all, local_name, text_at
+
+FIELDS = (
+    field_uri("folder:ParentFolderId"),
+    field_uri("folder:DisplayName"),
+    field_uri("folder:TotalCount"),
+    field_uri("folder:ChildFolderCount"),
+    field_uri("folder:FolderClass"),
+)
+_PAGE = 500
+_DEPTH = 300
+#: The path of a part's root is empty, but for Recoverable Items, whose folders have names in no language.
+_ROOTS = {
+    Part.PRIMARY: ("msgfolderroot",),
+    Part.ARCHIVE: ("archivemsgfolderroot",),
+    Part.RECOVERABLE: (
+        "recoverableitemsdeletions",
+        "recoverableitemsversions",
+        "recoverableitemspurges",
+        "recoverableitemsdiscoveryholds",
+    ),
+    Part.PUBLIC: ("publicfoldersroot",),
+}
+_NAMES = {
+    "recoverableitemsdeletions": "Deletions",
+    "recoverableitemsversions": "Versions",
+    "recoverableitemspurges": "Purges",
+    "recoverableitemsdiscoveryholds": "DiscoveryHolds",
+}
+#: Where removed items of a part go: trash, what can be recovered, what is kept for retention and holds.
+_BINS = {
+    Part.PRIMARY: ("deleteditems", "recoverableitemsdeletions", "recoverableitemspurges"),
+    Part.ARCHIVE: ("archivedeleteditems", "archiverecoverableitemsdeletions", "archiverecoverableitemspurges"),
+    Part.RECOVERABLE: ("deleteditems", "recoverableitemsdeletions", "recoverableitemspurges"),
+    Part.PUBLIC: ("", "", ""),
+}
+_MAIN = {Part.PRIMARY: "inbox", Part.ARCHIVE: "archiveinbox"}
+#: Where a delegate may have rights though the root is closed.
+_SINGLE = (
+    "inbox", "sentitems", "drafts", "deleteditems", "junkemail", "outbox", "calendar", "contacts", "tasks", "notes",
+    "journal",
+)  # fmt: skip
+MAIN_FOLDER = "Inbox"
+
+
+@dataclass(frozen=True, slots=True)
+class FolderNode:
+    """One folder: its id, its path, and how many items it says it holds."""
+
+    id: str
+    path: str
+    count: int
+
+
+@dataclass(slots=True)
+class Bins:
+    """Ids of the folders that removed items go to; empty where the part has none."""
+
+    trash: str = ""
+    recoverable: str = ""
+    purges: str = ""
+
+
+@dataclass(slots=True)
+class FolderTree:
+    """The folders of a part as they were when it was read."""
+
+    identity: str
+    nodes: dict[str, FolderNode] = field(default_factory=dict)
+    bins: Bins = field(default_factory=Bins)
+    problems: list[Unreadable] = field(default_factory=list)
+    root: str = ""
+    main: str = ""
+
+    def __iter__(self) -> Iterator[FolderNode]:
+        return iter(self.nodes.values())
+
+    def at(self, path: str) -> FolderNode | None:
+        """The first folder at ``path``; the main folder goes by ``MAIN_FOLDER`` in every language."""
+        found = next((node for node in self if node.path == path), None)
+        if found is None and path in ("", MAIN_FOLDER) and self.main in self.nodes:
+            return self.nodes[self.main]
+        return found
+
+    def places(self, folder_id: str) -> tuple[str, ...]:
+        """The paths by which ``at`` finds the folder."""
+        node = self.nodes[folder_id]
+        alias = node.id == self.main and self.at(MAIN_FOLDER) is node and node.path != MAIN_FOLDER
+        return (node.path, MAIN_FOLDER) if alias else (node.path,)
+
+
+def read_identity(account: Account) -> str:
+    """What makes the mailbox the same one, read anew (S30): its GUID, else its root folder's id."""
+    return _identity(_ask(account, [_ref(account, _ROOTS[account.place.part][0])])[0], account)
+
+
+def read_tree(account: Account) -> FolderTree:
+    """Every folder of the part; an ExciseError where its root cannot be opened."""
+    part = account.place.part
+    roots, bins = _ROOTS[part], _BINS[part]
+    wanted = list(dict.fromkeys(name for name in (*roots, *bins, _MAIN.get(part, "")) if name))
+    answers = dict(zip(wanted, _ask(account, [_ref(account, name) for name in wanted]), strict=True))
+    first = answers[roots[0]]
+    if first.code == "ErrorAccessDenied" and account.access is Access.DELEGATE and part is Part.PRIMARY:
+        return _single_folders(account, first)
+    tree = FolderTree(_identity(first, account))
+    tree.bins = Bins(*(_id_of(answers[name]) if name else "" for name in bins))
+    tree.main = _id_of(answers[_MAIN[part]]) if part in _MAIN else ""
+    for name in roots:
+        _add_root(account, tree, name, answers[name])
+    return tree
+
+
+def _add_root(account: Account, tree: FolderTree, name: str, answer: Answer) -> None:
+    if not answer.ok:
+        if answer.code not in codes.NO_FOLDER:
+            tree.problems.append(Unreadable(f"the folder {name}", str(answer), _NAMES.get(name, "")))
+        return
+    root = _folder(answer)
+    root_id = _id(root)
+    path = _NAMES.get(name, "")
+    tree.root = tree.root or root_id
+    if path:
+        tree.nodes[root_id] = FolderNode(root_id, path, _count(root))
+    if path and text_at(root, "ChildFolderCount") == "0":
+        return
+    if account.place.part is Part.PUBLIC:
+        _walk_levels(account, tree, root_id)
+    else:
+        _add_below(tree, root_id, path, list(_find(account, root_id, deep=True)))
+
+
+def _single_folders(account: Account, denied: Answer) -> FolderTree:
+    """What a delegate may see of a mailbox whose root is closed."""
+    answers = _ask(account, [_ref(account, name) for name in _SINGLE])
+    opened = [(name, answer) for name, answer in zip(_SINGLE, answers, strict=True) if answer.ok]
+    if not opened:
+        raise refusal(account.place.name, denied.code, denied.text)
+    tree = FolderTree(_identity(opened[0][1], account))
+    tree.problems.append(Unreadable("the other folders of the mailbox", str(denied)))
+    for name, answer in opened:
+        folder = _folder(answer)
+        node = FolderNode(_id(folder), _part(text_at(folder, "DisplayName") or name), _count(folder))
+        tree.nodes[node.id] = node
+        tree.main = node.id if name == "inbox" else tree.main
+        tree.bins.trash = node.id if name == "deleteditems" else tree.bins.trash
+        if text_at(folder, "ChildFolderCount") not in (None, "0"):
+            _add_below(tree, node.id, node.path, list(_find(account, node.id, deep=True)))
+    return tree
+
+
+def _walk_levels(account: Account, tree: FolderTree, root_id: str) -> None:
+    """Public folders are listed level by level: the server refuses to do it at once."""
+    pending = [(root_id, "", 0)]
+    while pending:
+        parent, path, depth = pending.pop(0)
+        for folder in _find(account, parent, deep=False):
+            node = FolderNode(_id(folder), _join(path, folder), _count(folder))
+            if node.id in tree.nodes:
+                continue
+            tree.nodes[node.id] = node
+            if depth > _DEPTH:
+                tree.problems.append(
+                    Unreadable(f"folders below {shown(node.path, 80)}", "they are too deep", node.path)
+                )
+            elif text_at(folder, "ChildFolderCount") != "0":
+                pending.append((node.id, node.path, depth + 1))
+
+
+def _add_below(tree: FolderTree, root_id: str, root_path: str, found: list[Element]) -> None:
+    """Add ``found``, whose paths follow from their parents'."""
+    by_id = {_id(folder): folder for folder in found}
+    paths = {root_id: root_path}
+
+    def path_of(folder_id: str) -> str:
+        chain: list[str] = []
+        while folder_id not in paths and len(chain) < _DEPTH and folder_id in by_id and folder_id not in chain:
+            chain.append(folder_id)
+            folder_id = _parent(by_id[folder_id])
+        base = paths.get(folder_id, root_path)
+        for one in reversed(chain):
+            base = paths[one] = _join(base, by_id[one])
+        return base
+
+    for folder_id, folder in by_id.items():
+        if local_name(folder) != "SearchFolder" and folder_id:
+            tree.nodes[folder_id] = FolderNode(folder_id, path_of(folder_id), _count(folder))
+
+
+def _find(account: Account, parent: str, *, deep: bool) -> Iterator[Element]:
+    """The folders below ``parent``, page by page."""
+    offset, last = 0, False
+    seen: set[str] = set()
+    while not last:
+        body = find_folder(FolderRef(parent), FIELDS, deep=deep, offset=offset, count=_PAGE)
+        answer = account.call("FindFolder", body, expected=1).answers[0]
+        if not answer.ok:
+            raise refusal(account.place.name, answer.code, answer.text)
+        page = find(answer.element, "m:RootFolder")
+        folders = [] if page is None else list(children(find(page, "Folders")))
+        new = [folder for folder in folders if _id(folder) not in seen]
+        seen.update(map(_id, new))
+        yield from new
+        offset += len(folders)
+        last = page is None or page.get("IncludesLastItemInRange") == "true" or not new
+
+
+def make_folder(account: Account, tree: FolderTree, path: str) -> FolderNode:
+    """The folder at ``path``, made where it is missing; a ValueError for a path that no folder can have."""
+    found = tree.at(path)
+    if found is not None:
+        return found
+    parts = path.split("/")
+    if len(parts) > 60 or not all(map(_may_be_a_name, parts)):
+        raise ValueError(f"no folder can be called {shown(path, 80)!r}")
+    parent = tree.root
+    for depth, part in enumerate(parts, 1):
+        here = "/".join(parts[:depth])
+        node = next((one for one in tree if one.path == here), None)
+        if node is None:
+            node = FolderNode(_made(account, parent, part.replace("%2F", "/")), here, 0)
+            tree.nodes[node.id] = node
+        parent = node.id
+    return tree.nodes[parent]
+
+
+def _made(account: Account, parent: str, name: str) -> str:
+    if not parent:
+        raise ValueError("this mailbox's root is closed to us, so no folder can be made in it")
+    answer = account.call("CreateFolder", create_folder(FolderRef(parent), name), expected=1, acts=True).answers[0]
+    if answer.code == "ErrorFolderExists":
+        for folder in _find(account, parent, deep=False):
+            if text_at(folder, "DisplayName") == name:
+                return _id(folder)
+    if not answer.ok:
+        raise refusal(account.place.name, answer.code, answer.text)
+    return _id(_folder(answer))
+
+
+def _may_be_a_name(part: str) -> bool:
+    return 0 < len(part) <= 255 and part.isprintable() and part.strip() == part
+
+
+def _ask(account: Account, folders: Sequence[FolderRef]) -> Sequence[Answer]:
+    fields = (*FIELDS, extended(STORE_RECORD_KEY))
+    return account.call("GetFolder", get_folder(folders, fields), expected=len(folders)).answers
+
+
+def _ref(account: Account, name: str) -> FolderRef:
+    return FolderRef(distinguished=name, owner=account.folder_owner)
+
+
+def _identity(answer: Answer, account: Account) -> str:
+    if not answer.ok:
+        raise refusal(account.place.name, answer.code, answer.text)
+    folder = _folder(answer)
+    for one in find_all(folder, "ExtendedProperty"):
+        value = text_at(one, "Value")
+        if value:
+            return f"{value}:{account.place.part}"
+    return f"{_id(folder)}:{account.place.part}"
+
+
+def _folder(answer: Answer) -> Element:
+    found = next(children(find(answer.element, "m:Folders")), None)
+    if found is None or not _id(found):
+        raise refusal("the server", "an answer without a folder", "")
+    return found
+
+
+def _id_of(answer: Answer) -> str:
+    return _id(_folder(answer)) if answer.ok else ""
+
+
+def _id(folder: Element) -> str:
+    found = find(folder, "FolderId")
+    return "" if found is None else str(found.get("Id", ""))
+
+
+def _parent(folder: Element) -> str:
+    found = find(folder, "ParentFolderId")
+    return "" if found is None else str(found.get("Id", ""))
+
+
+def _count(folder: Element) -> int:
+    told = text_at(folder, "TotalCount") or ""
+    return int(told) if told.isascii() and told.isdigit() and len(told) < 12 else 0
+
+
+def _join(path: str, folder: Element) -> str:
+    part = _part(text_at(folder, "DisplayName") or "")
+    return f"{path}/{part}" if path else part
+
+
+def _part(name: str) -> str:
+    return name.replace("/", "%2F") or "%20"
