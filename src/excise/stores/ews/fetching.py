@@ -90,7 +90,7 @@ def _export(account: Account, item: EwsItem) -> tuple[str, str]:
         except Refusal as refused:
             if refused.code in codes.NO_EXPORT:
                 server.lacks_export = f"the server exports nothing ({refused.code})"
-            return "", refused.message
+            return "", server.lacks_export or refused.message
         if not answer.ok:
             return "", str(answer)
         data = "".join((text_at(answer.element, "m:Data") or "").split())

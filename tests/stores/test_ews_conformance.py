@@ -1,0 +1,109 @@
+"""The conformance suite over the test EWS server, as Exchange has it and as another server does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from ews.worlds import PASSWORD
+from ews_server import Fault, Mailbox, Quirks, Server, World, gromox
+from excise.model.item import Deposit
+from excise.store_api.conformance import StoreConformance, seeds
+from excise.stores.ews import STORE
+from excise.stores.ews.place import Place
+from stores.ews_place import ADMIN, client_of, fill, folder_at, item_of, log_in, new_address, place_of, serving
+
+
+class _EwsHooks(StoreConformance):
+    """How the suite changes a mailbox behind the store's back."""
+
+    store = STORE
+    main_folder = "Inbox"
+    kept_flags = frozenset({"seen", "answered", "flagged", "draft"})
+    quirks = Quirks()
+
+    @pytest.fixture(autouse=True)
+    def _serve(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        log_in(monkeypatch)
+        self.world = World()
+        self.world.user(ADMIN, PASSWORD, impersonates=["*"])
+        with serving(self.world, self.quirks) as self.server:
+            client_of(self.server)
+            yield
+            assert not [one for request in self.server.log.requests for one in request.complaints]
+            assert not self.server.log.errors
+            assert not self.world.sent
+
+    def make_mailbox(self, messages: Sequence[Deposit]) -> str:
+        mailbox = self.world.mailbox(new_address())
+        fill(self.world, mailbox, messages)
+        return place_of(self.server, mailbox.address).locator
+
+    def mailbox(self, locator: str) -> Mailbox:
+        return self.world.mailboxes[Place.parse(locator).address]
+
+    def deliver(self, locator: str, content: bytes) -> None:
+        self.world.deliver(self.mailbox(locator), "inbox", content, received=datetime.now(UTC))
+
+    def tamper(self, locator: str, item_id: str) -> None:
+        item = item_of(self.world, item_id)
+        item.mime += b"More.\r\n"
+        self.world.touch(item)
+
+    def change_flags(self, locator: str, item_id: str) -> None:
+        item = item_of(self.world, item_id)
+        item.read = not item.read
+        item.categories = ["Red"]
+        self.world.touch(item)
+
+    def damage(self, locator: str, item_id: str) -> None:
+        # The first folder's first item, when it is searched (the request after it is the other folder's), and later.
+        for after, times in ((0, 1), (2, 0)):
+            fault = Fault("part", operation="GetItem", place=0, after=after, times=times, code="ErrorCorruptData")
+            self.server.faults.add(fault)
+
+    def drop_folder(self, locator: str, folder: str) -> None:
+        with self.world.lock:
+            self.world.drop_folder(folder_at(self.world, self.mailbox(locator), folder))
+
+    def replace_mailbox(self, locator: str) -> None:
+        old = self.mailbox(locator)
+        new = self.world.mailbox(old.address, guid="0" * 8 + old.guid[8:])
+        fill(self.world, new, seeds(self.main_folder, self.other_folder))
+
+    def snapshot(self, locator: str) -> Mapping[str, object]:
+        mailbox = self.mailbox(locator)
+        with self.world.lock:
+            folders = {
+                f.number: (f.name, f.version) for f in self.world.folders.values() if f.mailbox == mailbox.address
+            }
+            items = {i.number: repr(i) for i in self.world.items.values() if i.mailbox == mailbox.address}
+        return {"folders": folders, "items": items}
+
+
+class TestExchange(_EwsHooks):
+    """Microsoft's ways, but that MIME is the same each time, which the suite asks for."""
+
+    quirks = Quirks(mime_anew=False)
+
+
+class TestGromox(_EwsHooks):
+    """Those of an independent server: no export streams, ids that stay, odd times, faults without detail."""
+
+    quirks = replace(gromox(), mime_anew=False)
+
+
+def test_the_server_is_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The version and the access are told with the mailbox."""
+    log_in(monkeypatch)
+    world = World()
+    world.user(ADMIN, PASSWORD, impersonates=["*"])
+    world.mailbox("anna@example.test")
+    with Server(world) as server:
+        [info] = STORE.mailboxes(place_of(server).locator)
+    assert info.name == "anna@example.test"
+    assert getattr(info, "details", {})["access"] == "impersonation"
+    assert getattr(info, "details", {})["server"].startswith("15.")
