@@ -8,13 +8,13 @@ from contextlib import contextmanager
 
 import pytest
 
+from ews.worlds import PASSWORD, SCHEMAS
+from ews_server import Folder, Item, Mailbox, Quirks, Server, World, ids
 from excise.model.item import Deposit
 from excise.stores.ews import settings
 from excise.stores.ews.place import Part, Place
 from excise.stores.ews.server import Server as EwsServer
 from excise.stores.ews.store import server_at
-from ews.worlds import PASSWORD, SCHEMAS
-from ews_server import Folder, Item, Mailbox, Quirks, Server, World, ids
 
 ADMIN = "admin@example.test"
 ANNA = "anna@example.test"

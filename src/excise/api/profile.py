@@ -17,6 +17,7 @@ _LIMIT = 64 << 20
 _KEYS = {
     "sources": list,
     "mailboxes": list,
+    "parts": list,
     "action": str,
     "evidence": list,
     "disposal": str,

@@ -13,6 +13,7 @@ import click
 from excise import __version__
 from excise.core.errors import ExciseError
 from excise.core.files import os_error
+from excise.core.secrets import ask_with
 from excise.core.text import shown, shown_lines
 
 _COMMANDS = {
@@ -80,6 +81,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; the exit status is that of the reference, and no traceback reaches the user."""
+    if sys.stdin.isatty():
+        ask_with(lambda prompt: str(click.prompt(prompt, hide_input=True, default="", show_default=False, err=True)))
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except click.exceptions.Abort:

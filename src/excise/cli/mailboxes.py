@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from excise.cli.options import Given, listing_options
+from excise.cli.options import Given, directory_options, scope_options
 from excise.cli.screen import put_json, say, table, tell
 from excise.core.errors import UsageError, worst_status
 from excise.core.text import shown
@@ -19,12 +19,15 @@ _DIRECTORY = ("ldap://", "ldaps://")
 
 
 @click.command("mailboxes")
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@listing_options
+@click.argument("sources", nargs=-1, metavar="SOURCE...")
+@scope_options
+@directory_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 @click.pass_context
-def command(ctx: click.Context, /, sources: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def command(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     """List the mailboxes of the sources, with their kind and size; no mail is read.
+
+    Of a server just the mailboxes that are named are listed: excise mailboxes ews://HOST --mailbox ADDRESS
 
     A directory (ldaps://HOST) is a source here too: its mailboxes are listed with their type, hidden and disabled ones
     marked.
@@ -34,12 +37,13 @@ def command(ctx: click.Context, /, sources: tuple[str, ...], as_json: bool, **op
       0 listed · 2 wrong usage · 6 a mailbox or a directory could not be opened
       7 no mail there
     """
-    if any(source.startswith(_DIRECTORY) for source in sources):
-        _show_recipients(_recipients(sources, options), as_json)
+    given = Given(options)
+    if any(source.startswith(_DIRECTORY) for source in given.sources):
+        _show_recipients(_recipients(given, options), as_json)
         return
     from excise.store_api.discovery import find_mailboxes
 
-    scope = find_mailboxes(sources, Given(options).wanted)
+    scope = find_mailboxes(given.sources, given.wanted, given.parts)
     for lost in scope.not_searched:
         tell(f"{shown(lost.name)}: {shown(lost.reason)}")
     for place in scope.passed_over:
@@ -48,13 +52,14 @@ def command(ctx: click.Context, /, sources: tuple[str, ...], as_json: bool, **op
     ctx.exit(worst_status(lost.exit_code for lost in scope.not_searched))
 
 
-def _recipients(sources: tuple[str, ...], options: dict[str, Any]) -> Recipients:
+def _recipients(given: Given, options: dict[str, Any]) -> Recipients:
     """The mailboxes of a directory: those named, else those that the options list, else all."""
     from excise.cli.directory import look_up, settings_of
 
+    sources = given.sources
     if len(sources) > 1 or options["directory"]:
         raise UsageError("a directory is listed by itself", hint=f"As in: excise mailboxes {shown(sources[0])}")
-    names = Given(options).named
+    names = given.named
     settings = settings_of(options, {}, named=bool(names), url=sources[0])
     if settings is None:
         raise UsageError(f"{shown(sources[0])}: expected a directory")

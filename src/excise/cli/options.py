@@ -87,20 +87,6 @@ def term_options(command: Command) -> Command:
     return _apply(command, made)
 
 
-def _named_mailboxes() -> list[Callable[[Any], Any]]:
-    return [
-        click.option("--mailbox", "mailbox", multiple=True, metavar="NAME", help="Only this mailbox of the sources."),
-        click.option(
-            "--mailboxes", "mailboxes_file", type=_PATH, metavar="FILE", help="Mailboxes, one a line or a CSV."
-        ),
-    ]
-
-
-def listing_options(command: Command) -> Command:
-    """Which mailboxes are listed."""
-    return _apply(command, [*_named_mailboxes(), directory_options])
-
-
 def scope_options(command: Command) -> Command:
     """Which mailboxes of the sources, and the profile."""
     made = [
@@ -113,6 +99,9 @@ def scope_options(command: Command) -> Command:
         click.option("--all-mailboxes", is_flag=True, help="Every mailbox of the sources, said out loud."),
         click.option(
             "--expect-mailboxes", type=click.IntRange(0), metavar="N", help="Stop unless there are N mailboxes."
+        ),
+        click.option(
+            "--parts", metavar="PART,...", help="Of a server's mailboxes: primary, archive, recoverable, public."
         ),
     ]
     return _apply(command, made)
@@ -289,7 +278,13 @@ class Given:
         from excise.store_api.discovery import find_mailboxes
 
         self.policy()
-        return find_mailboxes(self.sources, self.wanted)
+        return find_mailboxes(self.sources, self.wanted, self.parts)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of a server's mailboxes; empty for what the source says."""
+        given = self.options.get("parts")
+        return tuple(given.split(",")) if given else tuple(self.profile.values.get("parts", ()))
 
     def criteria(self) -> Criteria:
         """The criteria, from the line, a file or the profile; never merged in silence."""

@@ -1,7 +1,8 @@
 """From what the user named to the mailboxes that it means (S03, S28).
 
 A source is a path, whose kind is found from its content, or ``kind:rest``. A directory means every store below it
-that a store surely recognises; symbolic links below it are not followed; a case is never a source.
+that a store surely recognises; symbolic links below it are not followed; a case is never a source. Of a server, whose
+mailboxes cannot be listed, just those are meant that the user names.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from excise.core.errors import DamagedInput, ExciseError, Refused, SourceUnavailable, UsageError
 from excise.core.files import open_nofollow, os_error
 from excise.core.marker import enclosing_case, is_case
-from excise.store_api.protocols import MailboxInfo, NotSearched
+from excise.store_api.protocols import Addressed, MailboxInfo, NotSearched
 from excise.store_api.registry import kinds, store
 
 _HEAD = 4096
@@ -33,8 +34,10 @@ class Scope:
     other_files: int = 0
 
 
-def find_mailboxes(sources: Sequence[str], wanted: Sequence[str] = ()) -> Scope:
+def find_mailboxes(sources: Sequence[str], wanted: Sequence[str] = (), parts: Sequence[str] = ()) -> Scope:
     """The mailboxes that ``sources`` mean, cut down to those named in ``wanted`` where it is not empty.
+
+    ``parts``: which parts of a server's mailboxes are meant; each is a mailbox of its own here.
 
     A source that is not there or holds no mail is an error, so is a wanted name that no mailbox has: nothing is
     passed over in silence.
@@ -44,7 +47,10 @@ def find_mailboxes(sources: Sequence[str], wanted: Sequence[str] = ()) -> Scope:
         raise UsageError(
             "no source is named", hint="Name a file or a directory, as in: excise search /var/mail --subject …"
         )
+    servers = Scope()
     for source in sources:
+        if _add_server(source, wanted, parts, servers):
+            continue
         before = len(scope.mailboxes) + len(scope.not_searched)
         _add_source(source, scope)
         if len(scope.mailboxes) + len(scope.not_searched) == before:
@@ -52,10 +58,26 @@ def find_mailboxes(sources: Sequence[str], wanted: Sequence[str] = ()) -> Scope:
                 f"{source}: expected mail, found no mail store that Excise knows",
                 hint=f"Name its kind if you are sure, as in mbox:{source} (kinds: {', '.join(kinds())}).",
             )
-    _drop_doubles(scope)
     if wanted:
-        _select(scope, wanted)
+        _select(scope, wanted, servers)
+    scope.mailboxes += servers.mailboxes
+    scope.not_searched += servers.not_searched
+    _drop_doubles(scope)
     return scope
+
+
+def _add_server(source: str, wanted: Sequence[str], parts: Sequence[str], servers: Scope) -> bool:
+    """Add the mailboxes of a server, in the order in which they are named; False where ``source`` is none."""
+    kind, _, rest = source.partition(":")
+    found = store(kind) if rest and kind in kinds() else None
+    if not isinstance(found, Addressed):
+        return False
+    for one in found.named(source, wanted, parts):
+        if isinstance(one, MailboxInfo):
+            servers.mailboxes.append(one)
+        else:
+            servers.not_searched.append(one)
+    return True
 
 
 def _add_source(source: str, scope: Scope) -> None:
@@ -187,7 +209,8 @@ def _drop_doubles(scope: Scope) -> None:
     scope.mailboxes = kept
 
 
-def _select(scope: Scope, wanted: Iterable[str]) -> None:
+def _select(scope: Scope, wanted: Iterable[str], servers: Scope) -> None:
+    """Cut ``scope`` down to ``wanted``; a name that nothing has, neither here nor on the servers, is an error."""
     names = list(dict.fromkeys(wanted))
 
     def is_meant(name: str) -> bool:
@@ -196,6 +219,9 @@ def _select(scope: Scope, wanted: Iterable[str]) -> None:
     chosen = [info for info in scope.mailboxes if is_meant(info.name)]
     failed = [lost for lost in scope.not_searched if is_meant(lost.name)]
     found = [info.name for info in chosen] + [lost.name for lost in failed]
+    if servers.mailboxes or servers.not_searched:
+        # A server was asked for each name, and says itself which it does not know.
+        names = [want for want in names if "@" not in want]
     missing = [want for want in names if not any(n == want or n.endswith("/" + want) for n in found)]
     if missing:
         raise SourceUnavailable(

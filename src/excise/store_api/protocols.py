@@ -278,6 +278,15 @@ class Remaking(Protocol):
 
 
 @runtime_checkable
+class Addressed(Protocol):
+    """A store whose mailboxes are named by the user: a server does not list them by itself."""
+
+    def named(self, locator: str, names: Sequence[str], parts: Sequence[str]) -> Iterator[MailboxInfo | NotSearched]:
+        """The ``parts`` of the mailboxes called ``names`` on the server at ``locator``, in their order; without names
+        those that the locator itself names. An unknown part is a UsageError."""
+
+
+@runtime_checkable
 class Store(Protocol):
     """One kind of mail storage."""
 

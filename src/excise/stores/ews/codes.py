@@ -42,7 +42,6 @@ DENIED = frozenset(
         "ErrorImpersonationDenied",
         "ErrorImpersonationFailed",
         "ErrorNotDelegate",
-        "ErrorCannotDeleteObject",
         "ErrorPublicFolderRequestProcessingFailed",
     }
 )
@@ -89,6 +88,7 @@ _HINTS = {
     "ErrorMailboxMoveInProgress": "Try again when the mailbox has been moved.",
     "ErrorMailboxStoreUnavailable": "Its database is not mounted, or fails over: try again later.",
     "ErrorQuotaExceededOnDelete": "Recoverable Items is full, mostly for a hold: raise its quota or release the hold.",
+    "ErrorCannotDeleteObject": "The server lets nobody remove it where it lies: for a hold, or for what it is.",
     "ErrorItemOnHold": "A hold keeps it: release the hold first.",
     BUSY: "The server throttles the account: try again later, or with fewer --jobs.",
 }
@@ -98,7 +98,6 @@ _SAME = {
     "ErrorCannotFindUser": "ErrorNonExistentMailbox",
     "ErrorMailboxNotFound": "ErrorNonExistentMailbox",
     "ErrorDumpsterQuotaExceeded": "ErrorQuotaExceededOnDelete",
-    "ErrorCannotDeleteObject": "ErrorAccessDenied",
     "ErrorNotDelegate": "ErrorAccessDenied",
 }
 

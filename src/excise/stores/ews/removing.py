@@ -112,14 +112,15 @@ class Removing:
             done.update((t.id, Removal(t.id, Outcome.FAILED, error.message)) for t, _ in ready)
             return []
         again = []
-        for target, _ in ready:
+        for target, item in ready:
             answer = answers[target.id]
             if answer.ok:
                 done[target.id] = Removal(target.id, Outcome.REMOVED)
             elif answer.code in codes.GONE or answer.code in _STALE:
                 again.append(target)
             else:
-                done[target.id] = _failed(target, answer)
+                kept = answer.code == "ErrorCannotDeleteObject" and item.parent in _dumpster(tree)
+                done[target.id] = _failed(target, answer, held=kept)
         return again
 
     def _note_bins(self, tree: FolderTree, targets: Sequence[Target]) -> None:
@@ -133,7 +134,7 @@ class Removing:
     def _tell_kept(self, tree: FolderTree, targets: Sequence[Target], done: dict[str, Removal]) -> None:
         """Say where the server keeps what was removed for good."""
         removed = {t.version: t for t in targets if done[t.id].outcome is Outcome.REMOVED}
-        purges = [node for node in _bins(tree) if node.id == tree.bins.purges]
+        purges = [node for node in _bins(tree) if node.id in (tree.bins.purges, tree.bins.holds)]
         if not removed or not purges:
             return
         kept: dict[str, set[str]] = {}
@@ -141,7 +142,7 @@ class Removing:
             kept.setdefault(copy.version, set()).add(copy.id)
         for target in targets:
             if done[target.id].outcome is Outcome.REMOVED and kept.get(target.version, set()) - self._known(target):
-                detail = "kept by the server in Recoverable Items\\Purges until retention and holds end"
+                detail = "kept by the server in Recoverable Items (Purges) until retention and holds end"
                 done[target.id] = Removal(target.id, Outcome.REMOVED, detail)
 
     def look(self, tree: FolderTree, targets: Sequence[Target]) -> dict[str, Whereabouts]:
@@ -233,11 +234,16 @@ def _bin_of(tree: FolderTree, folder_id: str) -> Whereabouts | None:
         return Whereabouts.IN_TRASH
     if folder_id == bins.recoverable:
         return Whereabouts.RECOVERABLE
-    return Whereabouts.ABSENT if folder_id == bins.purges else None
+    return Whereabouts.ABSENT if folder_id in (bins.purges, bins.holds) else None
 
 
 def _bin_ids(tree: FolderTree) -> frozenset[str]:
-    return frozenset(one for one in (tree.bins.trash, tree.bins.recoverable, tree.bins.purges) if one)
+    bins = tree.bins
+    return frozenset(one for one in (bins.trash, bins.recoverable, bins.purges, bins.holds) if one)
+
+
+def _dumpster(tree: FolderTree) -> frozenset[str]:
+    return _bin_ids(tree) - {tree.bins.trash}
 
 
 def _bins(tree: FolderTree) -> list[FolderNode]:
@@ -250,7 +256,7 @@ def _refused(tree: FolderTree, item: EwsItem, disposal: Disposal) -> str:
         return "it lies in another part of the mailbox"
     if disposal is Disposal.TRASH and item.parent == tree.bins.trash:
         return "it lies in the trash already"
-    if disposal is not Disposal.HARD and item.parent in (tree.bins.recoverable, tree.bins.purges):
+    if disposal is not Disposal.HARD and item.parent in _dumpster(tree):
         return "it lies in Recoverable Items already: only --disposal hard takes it further"
     return ""
 
@@ -262,7 +268,7 @@ def _lost(target: Target, place: Whereabouts, disposal: Disposal, *, sent: bool)
     return Removal(target.id, _LOST.get(place, Outcome.MOVED_ELSEWHERE))
 
 
-def _failed(target: Target, answer: Answer) -> Removal:
+def _failed(target: Target, answer: Answer, *, held: bool = False) -> Removal:
     hint = codes.hint_for(answer.code)
-    outcome = Outcome.HELD if answer.code in codes.HELD else Outcome.FAILED
+    outcome = Outcome.HELD if held or answer.code in codes.HELD else Outcome.FAILED
     return Removal(target.id, outcome, f"{answer}" + (f" ({hint})" if hint else ""))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from excise.core.errors import ExciseError, UsageError
 from excise.model.item import Disposal
 from excise.store_api.protocols import Capabilities, Mailbox, MailboxInfo, NotSearched, Store
-from excise.stores.ews.place import KIND, Part, Place
+from excise.stores.ews.place import KIND, Part, Place, is_address
 
 if TYPE_CHECKING:
     from excise.stores.ews.account import Account
@@ -48,11 +48,15 @@ class EwsStore:
     def named(self, locator: str, names: Sequence[str], parts: Sequence[str]) -> Iterator[MailboxInfo | NotSearched]:
         """The ``parts`` (none: what the locator says) of the mailboxes with the addresses ``names``, in their order."""
         server = Place.parse(locator)
-        chosen = [Part(part) for part in parts] or [server.part]
-        addresses = list(dict.fromkeys(name.lower() for name in names)) or [server.address]
-        wanted = [
-            server.of(address, part) for address in addresses if address for part in chosen if part != Part.PUBLIC
-        ]
+        try:
+            chosen = [Part(part) for part in parts] or [server.part]
+        except ValueError as error:
+            raise UsageError(f"--parts: {error}", hint=f"Known parts: {', '.join(Part)}.") from error
+        asked = dict.fromkeys(name.lower() for name in names if is_address(name))
+        addresses = [server.address] if server.address else list(asked)
+        if names and server.address not in ("", *asked):
+            return
+        wanted = [server.of(address, part) for address in addresses for part in chosen if part is not Part.PUBLIC]
         wanted += [server.of("", Part.PUBLIC)] if Part.PUBLIC in chosen else []
         if not wanted:
             yield from self.mailboxes(locator)
@@ -83,6 +87,8 @@ def _probe(place: Place) -> MailboxInfo | NotSearched:
         if place.part is not Part.PRIMARY and refused.code in NO_FOLDER:
             return NotSearched(place.name, f"there is no such part: {refused.code}", 0)
         return NotSearched(place.name, refused.text(), refused.exit_code)
+    except UsageError:
+        raise
     except ExciseError as error:
         return NotSearched(place.name, error.text(), error.exit_code)
 

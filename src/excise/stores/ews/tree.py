@@ -46,12 +46,13 @@ _NAMES = {
     "recoverableitemspurges": "Purges",
     "recoverableitemsdiscoveryholds": "DiscoveryHolds",
 }
-#: Where removed items of a part go: trash, what can be recovered, what is kept for retention and holds.
+_DUMPSTER = ("recoverableitemsdeletions", "recoverableitemspurges", "recoverableitemsdiscoveryholds")
+#: Where removed items of a part go: trash, what can be recovered, what is kept for retention, and for holds.
 _BINS = {
-    Part.PRIMARY: ("deleteditems", "recoverableitemsdeletions", "recoverableitemspurges"),
-    Part.ARCHIVE: ("archivedeleteditems", "archiverecoverableitemsdeletions", "archiverecoverableitemspurges"),
-    Part.RECOVERABLE: ("deleteditems", "recoverableitemsdeletions", "recoverableitemspurges"),
-    Part.PUBLIC: ("", "", ""),
+    Part.PRIMARY: ("deleteditems", *_DUMPSTER),
+    Part.ARCHIVE: ("archivedeleteditems", *(f"archive{name}" for name in _DUMPSTER)),
+    Part.RECOVERABLE: ("deleteditems", *_DUMPSTER),
+    Part.PUBLIC: ("", "", "", ""),
 }
 _MAIN = {Part.PRIMARY: "inbox", Part.ARCHIVE: "archiveinbox"}
 #: Where a delegate may have rights though the root is closed.
@@ -78,6 +79,7 @@ class Bins:
     trash: str = ""
     recoverable: str = ""
     purges: str = ""
+    holds: str = ""
 
 
 @dataclass(slots=True)

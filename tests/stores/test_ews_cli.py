@@ -1,0 +1,154 @@
+"""The commands over mailboxes of the test EWS server, from search to restore."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ews.worlds import PASSWORD, mail, small_world
+from ews_server import Item, Server, World
+from stores.ews_place import ADMIN, ANNA, serving
+
+SECRET = "Salaries 2026"
+
+
+class Place:
+    """A server, a directory, and the command line with an administrator's login."""
+
+    def __init__(self, world: World, server: Server, path: Path) -> None:
+        self.world, self.server, self.path = world, server, path
+        self.source = f"ews://127.0.0.1:{server.port}/?plain=1"
+        self.environment = {
+            **os.environ,
+            "EXCISE_ACCESS_LOG": str(path / "access.jsonl"),
+            "EXCISE_EWS_USER": ADMIN,
+            "EXCISE_EWS_PASSWORD": PASSWORD,
+            "EXCISE_EWS_AUTH": "basic",
+        }
+
+    def excise(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "excise", *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env=self.environment | environment,
+            cwd=self.path,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def subjects(self, address: str, folder: str = "inbox") -> list[str]:
+        items = self.world.items_in(self.world.mailboxes[address], folder)
+        return [_subject(item) for item in items]
+
+
+def _subject(item: Item) -> str:
+    [line] = [line for line in item.mime.decode().splitlines() if line.startswith("Subject: ")]
+    return line.removeprefix("Subject: ")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    world, anna = small_world()
+    bob = world.mailboxes["bob@example.test"]
+    world.deliver(anna, "inbox", mail(90, SECRET, attachment="salaries.xlsx"), read=True, categories=["Red"])
+    world.deliver(bob, world.folder(bob, "inbox", "From Anna"), mail(90, SECRET, attachment="salaries.xlsx"))
+    with serving(world) as server:
+        yield Place(world, server, tmp_path)
+        assert not [one for request in server.log.requests for one in request.complaints]
+        assert not world.sent
+
+
+def test_mailboxes_and_their_parts_are_listed(place: Place) -> None:
+    """Each part by itself; a part that a mailbox does not have is named and is no failure."""
+    scope = ("--mailbox", ANNA, "--mailbox", "Bob@Example.test", "--parts", "primary,archive")
+    done = place.excise("mailboxes", place.source, *scope, "--json")
+    assert done.returncode == 0, done.stderr
+    names = [json.loads(line)["mailbox"] for line in done.stdout.splitlines()]
+    assert names == [ANNA, f"{ANNA} (archive)", "bob@example.test"]
+    assert "bob@example.test (archive)" in done.stderr
+
+
+def test_search_finds_by_subject_and_by_attachment(place: Place) -> None:
+    """In every folder of every mailbox that is named."""
+    scope = (place.source, "--mailbox", ANNA, "--mailbox", "bob@example.test", "--json")
+    for terms in (
+        ("--subject", SECRET),
+        ("--attachment", "salaries.*"),
+        ("--from", "bob@example.org", "--larger", "1"),
+    ):
+        done = place.excise("search", *scope, *terms)
+        assert done.returncode == 0, done.stderr
+        *found, summary = (json.loads(line) for line in done.stdout.splitlines())
+        assert {(f["mailbox"], f["folder"]) for f in found if f["subject"] == SECRET} == {
+            (ANNA, "Inbox"),
+            ("bob@example.test", "Inbox/From Anna"),
+        }
+        assert summary["summary"]["messages"] == 7
+        assert summary["summary"]["mailboxes_searched"] == 2
+
+
+@pytest.mark.parametrize("disposal", ["trash", "soft", "hard"])
+def test_s21_move_and_restore(place: Place, disposal: str) -> None:
+    """What is moved is in the evidence and gone from its folder; a restore puts it back as it was, once."""
+    done = place.excise(
+        "move", place.source, "--mailbox", ANNA, "--mailbox", "bob@example.test", "--subject", SECRET, "--case", "case",
+        "--disposal", disposal, "--yes", "--expect-matches", "2",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert SECRET not in place.subjects(ANNA)
+    assert place.subjects(ANNA, "deleteditems") == ([SECRET] if disposal == "trash" else [])
+    assert place.subjects(ANNA, "recoverableitemsdeletions") == ([SECRET] if disposal == "soft" else [])
+    assert place.excise("verify", "case").returncode == 0
+    for _ in range(2):
+        done = place.excise("restore", "case", "--yes")
+        assert done.returncode == 0, done.stderr + done.stdout
+        assert place.subjects(ANNA).count(SECRET) == 1
+    [item] = [one for one in place.world.items_in(place.world.mailboxes[ANNA], "inbox") if _subject(one) == SECRET]
+    assert item.read
+    assert item.categories == ["Red"]
+
+
+def test_s20_what_a_hold_keeps_is_told(place: Place) -> None:
+    """Removed for good, and kept by the server all the same: the outcome says where."""
+    place.world.mailboxes[ANNA].hold = "litigation"
+    done = place.excise(
+        "purge",
+        place.source,
+        "--mailbox",
+        ANNA,
+        "--subject",
+        SECRET,
+        "--case",
+        "case",
+        "--yes",
+        "--expect-matches",
+        "1",
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert place.subjects(ANNA, "recoverableitemspurges") == [SECRET]
+    assert "until retention and holds end" in (place.path / "case" / "outcome.csv").read_text()
+
+
+def test_s30_an_address_with_a_new_owner_is_left_alone(place: Place) -> None:
+    """The plan was made for another mailbox: nothing is removed from the one that has its address now."""
+    done = place.excise("plan", "move", place.source, "--mailbox", ANNA, "--subject", SECRET, "--case", "case")
+    assert done.returncode in (0, 4), done.stderr
+    new = place.world.mailbox(ANNA, guid="0" * 8 + "-0000-0000-0000-000000000000")
+    place.world.deliver(new, "inbox", mail(90, SECRET, attachment="salaries.xlsx"))
+    done = place.excise("run", "case", "--confirm", _hash_of(done.stdout))
+    assert done.returncode == 6, done.stderr + done.stdout
+    assert place.subjects(ANNA) == [SECRET]
+
+
+def _hash_of(text: str) -> str:
+    found = re.search(r"\b[0-9a-f]{64}\b", text)
+    assert found, text
+    return found[0]
