@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -13,14 +14,34 @@ from ews_server import Fault, Mailbox, Quirks, Server, World, gromox
 from excise.model.item import Deposit
 from excise.store_api.conformance import StoreConformance, seeds
 from excise.stores.ews import STORE
+from excise.stores.ews.mailbox import EwsMailbox
 from excise.stores.ews.place import Place
+from excise.stores.ews.store import EwsStore
 from stores.ews_place import ADMIN, client_of, fill, folder_at, item_of, log_in, new_address, place_of, serving
+
+
+class _PatientMailbox(EwsMailbox):
+    """Closed when the server, which is in this process too, has closed its ends of the connections."""
+
+    def close(self) -> None:
+        super().close()
+        for thread in threading.enumerate():
+            if "process_request_thread" in thread.name:
+                thread.join(5)
+
+
+class _PatientStore(EwsStore):
+    def open(self, locator: str, *, writable: bool = False) -> EwsMailbox:
+        opened = super().open(locator, writable=writable)
+        assert isinstance(opened, EwsMailbox)
+        opened.__class__ = _PatientMailbox
+        return opened
 
 
 class _EwsHooks(StoreConformance):
     """How the suite changes a mailbox behind the store's back."""
 
-    store = STORE
+    store = _PatientStore()
     main_folder = "Inbox"
     kept_flags = frozenset({"seen", "answered", "flagged", "draft"})
     quirks = Quirks()

@@ -28,7 +28,7 @@ FIELDS = (
 )
 _PAGE = 500
 _DEPTH = 300
-#: The path of a part's root is empty, but for Recoverable Items, whose folders have names in no language.
+#: Below these lies what is searched. Those of Recoverable Items have names in no language.
 _ROOTS = {
     Part.PRIMARY: ("msgfolderroot",),
     Part.ARCHIVE: ("archivemsgfolderroot",),
@@ -141,8 +141,8 @@ def _add_root(account: Account, tree: FolderTree, name: str, answer: Answer) -> 
     root_id = _id(root)
     path = _NAMES.get(name, "")
     tree.root = tree.root or root_id
-    if path:
-        tree.nodes[root_id] = FolderNode(root_id, path, _count(root))
+    # Items may lie in the root itself: it goes by its own name, which is no part of the paths below it.
+    tree.nodes[root_id] = FolderNode(root_id, path or _part(text_at(root, "DisplayName") or name), _count(root))
     if path and text_at(root, "ChildFolderCount") == "0":
         return
     if account.place.part is Part.PUBLIC:
