@@ -45,6 +45,7 @@ class Setting:
     def found(self) -> list[Target]:
         matcher = Matcher(Criteria.from_options(subject_prefix=["Message"]))
         tally = Tally()
+        self.mailbox = self.open()
         got = list(self.mailbox.find(matcher, tally))
         assert not [one for one in got if isinstance(one, Unreadable)]
         return [Target(one.id, one.version, one.view.folder) for one in got]  # type: ignore[union-attr]

@@ -15,6 +15,8 @@ class Account:
     def __init__(self, place: Place, server: Server, access: Access) -> None:
         """Nothing is sent yet."""
         self.place, self.server, self.access = place, server, access
+        #: How often this account has asked for something.
+        self.asked = 0
         self._owner = place.address if access is Access.IMPERSONATION and place.part is not Part.PUBLIC else ""
 
     @property
@@ -24,6 +26,7 @@ class Account:
 
     def call(self, operation: str, body: str, *, expected: int | None = None, acts: bool = False) -> Reply:
         """Ask for ``operation``; see ``Server.call``."""
+        self.asked += 1
         return self.server.call(
             operation, body, mailbox=self.place.address, owner=self._owner, expected=expected, acts=acts
         )
@@ -32,4 +35,5 @@ class Account:
         self, operation: str, keys: Sequence[str], body_of: Callable[[Sequence[str]], str], *, acts: bool = False
     ) -> dict[str, Answer]:
         """Ask for ``operation`` on every key; see ``Server.each``."""
+        self.asked += 1
         return self.server.each(operation, keys, body_of, mailbox=self.place.address, owner=self._owner, acts=acts)

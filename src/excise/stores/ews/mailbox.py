@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
@@ -22,6 +23,8 @@ from excise.stores.ews.server import refusal
 from excise.stores.ews.tree import FolderTree, read_identity, read_tree
 from excise.stores.ews.versions import Versions
 
+#: Seconds for which what was just read is what is there now.
+_MOMENT = 1.0
 DISPOSALS = frozenset({Disposal.TRASH, Disposal.SOFT, Disposal.HARD})
 
 
@@ -31,15 +34,17 @@ class EwsMailbox:
     def __init__(self, account: Account, *, writable: bool) -> None:
         """Read its folders; an ExciseError where it cannot be opened."""
         self._account, self._writable = account, writable
-        self._tree = read_tree(account)
+        self._tree = self._read()
         self._versions = Versions(account)
         self._removing = Removing(account, self._versions)
         self._putting = Putting(account, self._versions)
 
     @property
     def info(self) -> MailboxInfo:
-        """The mailbox that is there now."""
-        return info_of(self._account, read_identity(self._account))
+        """The mailbox that is there now: asked for, unless that was the last thing we asked, a moment ago."""
+        if not self._is_fresh():
+            self._identity, self._read_at = read_identity(self._account), (self._account.asked, time.monotonic())
+        return info_of(self._account, self._identity)
 
     @property
     def requests(self) -> Counter[str]:
@@ -96,7 +101,7 @@ class EwsMailbox:
 
     def look(self, targets: Sequence[Target]) -> Mapping[str, Whereabouts]:
         """Where each target is now."""
-        return self._removing.look(self._refreshed(), targets) if targets else {}
+        return self._removing.look(self._tree, self._refreshed, targets) if targets else {}
 
     def recover(self) -> Sequence[str]:
         """Nothing: the server does each item whole or not at all, and what it did is looked for."""
@@ -118,14 +123,27 @@ class EwsMailbox:
         """Add ``deposits``."""
         self._require_writable()
         self._require_identity()
-        return self._putting.put(self._tree, deposits)
+        return self._putting.put(self._refreshed(), deposits)
 
     def close(self) -> None:
         """Close the idle connections of the server."""
         self._account.server.close()
 
-    def _refreshed(self) -> FolderTree:
+    def _read(self) -> FolderTree:
         tree = read_tree(self._account)
+        self._identity, self._read_at = tree.identity, (self._account.asked, time.monotonic())
+        return tree
+
+    def _is_fresh(self) -> bool:
+        """True where what was read last was read just now, and nothing was asked since."""
+        asked, when = self._read_at
+        return asked == self._account.asked and time.monotonic() - when < _MOMENT
+
+    def _refreshed(self) -> FolderTree:
+        """The folders as they are now; those of another mailbox that has the address now are not kept."""
+        if self._is_fresh() and self._identity == self._tree.identity:
+            return self._tree
+        tree = self._read()
         if tree.identity == self._tree.identity:
             self._tree = tree
         return tree
@@ -138,12 +156,10 @@ class EwsMailbox:
 
     def _require_identity(self) -> None:
         """The address may have another mailbox now (S30)."""
-        tree = read_tree(self._account)
-        if tree.identity != self._tree.identity:
+        if read_identity(self._account) != self._tree.identity:
             raise MailboxChanged(
                 f"{self._account.place.name}: another mailbox has this address now", hint="Make a new plan."
             )
-        self._tree = tree
 
 
 def info_of(account: Account, identity: str) -> MailboxInfo:

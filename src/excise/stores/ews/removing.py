@@ -6,7 +6,7 @@ anything is sent again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from excise.core.errors import ExciseError
 from excise.model.item import Disposal, Outcome, Removal, Target, Whereabouts
@@ -82,7 +82,7 @@ class Removing:
                 lost.append(target)
             else:
                 done[target.id] = _failed(target, found)
-        places = self.look(tree, lost) if lost else {}
+        places = self.look(tree, lambda: tree, lost) if lost else {}
         for target in lost:
             done[target.id] = _lost(target, places[target.id], disposal, sent=target.id in sent)
         return ready
@@ -145,8 +145,10 @@ class Removing:
                 detail = "kept by the server in Recoverable Items (Purges) until retention and holds end"
                 done[target.id] = Removal(target.id, Outcome.REMOVED, detail)
 
-    def look(self, tree: FolderTree, targets: Sequence[Target]) -> dict[str, Whereabouts]:
-        """Where each target is now; UNKNOWN where that cannot be seen."""
+    def look(
+        self, tree: FolderTree, refresh: Callable[[], FolderTree], targets: Sequence[Target]
+    ) -> dict[str, Whereabouts]:
+        """Where each target is now; UNKNOWN where that cannot be seen. ``refresh`` reads the folders anew."""
         places: dict[str, Whereabouts] = {}
         lost: list[Target] = []
         for target, found in _read(self._account, tree, targets):
@@ -157,29 +159,29 @@ class Removing:
             else:
                 places[target.id] = Whereabouts.UNKNOWN
         if lost:
-            places |= self._look_elsewhere(tree, lost)
+            places |= self._look_in(tree, _bins(tree), lost)
+            # What we removed ourselves was moved by nobody: an equal message elsewhere is another one.
+            left = [target for target in lost if target.id not in places and target.id not in self._before]
+            if left:
+                tree = refresh()
+                places |= self._look_in(tree, [node for node in tree if node.id not in _bin_ids(tree)], left)
+            places = {target.id: places.get(target.id, Whereabouts.ABSENT) for target in targets}
         return places
 
-    def _look_elsewhere(self, tree: FolderTree, targets: Sequence[Target]) -> dict[str, Whereabouts]:
-        """Look for items whose id is gone by their version: in the bins first, then everywhere."""
+    def _look_in(
+        self, tree: FolderTree, nodes: Sequence[FolderNode], targets: Sequence[Target]
+    ) -> dict[str, Whereabouts]:
+        """Where those of ``targets`` are whose version is found in ``nodes``; their ids are gone."""
+        try:
+            copies = list(self._versions.find(nodes, {target.version for target in targets}))
+        except ExciseError:
+            return dict.fromkeys((target.id for target in targets), Whereabouts.UNKNOWN)
         places: dict[str, Whereabouts] = {}
-        others = [node for node in tree if node.id not in _bin_ids(tree)]
-        for nodes in (_bins(tree), others):
-            left = [target for target in targets if target.id not in places]
-            if nodes is others:
-                # What we removed ourselves was moved by nobody: an equal message elsewhere is another one.
-                left = [target for target in left if target.id not in self._before]
-            if not left:
-                break
-            try:
-                copies = list(self._versions.find(nodes, {target.version for target in left}))
-            except ExciseError:
-                return places | dict.fromkeys((t.id for t in left), Whereabouts.UNKNOWN)
-            for target in left:
-                found = _best(tree, [c for c in copies if c.version == target.version], self._known(target), target)
-                if found is not None:
-                    places[target.id] = found
-        return {target.id: places.get(target.id, Whereabouts.ABSENT) for target in targets}
+        for target in targets:
+            found = _best(tree, [c for c in copies if c.version == target.version], self._known(target), target)
+            if found is not None:
+                places[target.id] = found
+        return places
 
     def _known(self, target: Target) -> frozenset[str]:
         return self._before.get(target.id, frozenset())
