@@ -2,7 +2,7 @@
 
 exchangelib makes the logins (Basic, NTLM, Kerberos, OAuth 2.0 with its tokens). What is sent through a session and
 how its answer is judged is not left to it: it loses outcomes, accepts cut answers, and repeats what must not be
-repeated (docs/adr/ews-service-layer.md).
+repeated (docs/adr/0006-ews-service-layer.md).
 """
 
 from __future__ import annotations
