@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from ews.worlds import PASSWORD, small_world
@@ -34,9 +35,9 @@ def excise(path: Path, *arguments: str, **environment: str) -> subprocess.Comple
     )  # fmt: skip
 
 
-def certificate(path: Path, *, address: str = "127.0.0.1", days: int = 30) -> tuple[Path, Path]:
+def certificate(path: Path, *, address: str = "127.0.0.1", days: int = 30, kind: Any = ec) -> tuple[Path, Path]:
     """A certificate that nobody else has signed, and its key; with ``days`` below zero it has expired."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = rsa.generate_private_key(65537, 2048) if kind is rsa else ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.example.test")])
     now = datetime.now(UTC)
     made = (

@@ -174,10 +174,14 @@ class Server:
             self._wait()
             if self._refused is not None:
                 raise _Trouble(self._refused)
-            status, head, content = self._exchange(operation, data, mailbox)
-            if status == 401 and self._proved and self._login.auth is Auth.OAUTH2:
-                # The token has expired: a new session fetches a new one.
-                self.close()
+            try:
+                status, head, content = self._exchange(operation, data, mailbox)
+                expired = status == 401 and self._proved and self._login.auth is Auth.OAUTH2
+            except _TokenExpired:
+                expired = True
+            if expired:
+                # Not a refused login: nothing was done, and a new session fetches a new token.
+                self._renew_token()
                 status, head, content = self._exchange(operation, data, mailbox)
         self._check_status(status, head, content)
         try:
@@ -233,6 +237,8 @@ class Server:
         except Exception as error:
             if type(error).__module__.partition(".")[0] != "oauthlib":
                 raise
+            if type(error).__name__ == "TokenExpiredError":
+                raise _TokenExpired from error
             raise _Trouble(self._refuse(f"no token for the application {self._login.user}: {error}")) from error
         finally:
             if session is not None:
@@ -248,6 +254,12 @@ class Server:
                 self._sessions = Sessions(self.url, self._login, self._settings)
             sessions = self._sessions
         return sessions.open()
+
+    def _renew_token(self) -> None:
+        self.close()
+        with self._lock:
+            if self._sessions is not None:
+                self._sessions.forget_token()
 
     def _give_back(self, session: Any, held: _Held) -> None:
         if held.well:
@@ -277,6 +289,10 @@ class Server:
             hint="It was tried once and is not tried again. Check the account and its password, or EXCISE_EWS_AUTH.",
         )
         return self._refused
+
+
+class _TokenExpired(Exception):
+    """The library saw by the clock that the token is not good any more; nothing was sent."""
 
 
 @dataclass(slots=True)

@@ -52,23 +52,33 @@ class Sessions(BaseProtocol):  # type: ignore[misc]
 
     def open(self) -> Session:
         """A new session, logged in with its first request (OAuth 2.0: a token is fetched now)."""
-        session = self.create_session()
+        return self.create_session()
+
+    def forget_token(self) -> None:
+        """Have the next session fetch a new token (OAuth 2.0)."""
+        with self.credentials.lock:
+            self.credentials.access_token = None
+
+    def raw_session(self, prefix: str, **more: Any) -> Session:
+        """A session that trusts what the settings say, and asks neither .netrc nor the environment."""
+        session = super().raw_session(prefix, **more)
         session.verify = self._bundle or True
         session.trust_env = False
-        session.max_redirects = 0
         return session
 
 
 def _offered(url: str, settings: Settings) -> Auth:
     """What the server takes, best first: asked without a login, so that none can be refused."""
-    answer = requests.post(
-        url,
-        data=b"",
-        timeout=settings.timeout,
-        verify=settings.ca_bundle or True,
-        allow_redirects=False,
-        headers={"Content-Type": "text/xml; charset=utf-8", "User-Agent": _AGENT},
-    )
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.post(
+            url,
+            data=b"",
+            timeout=settings.timeout,
+            verify=settings.ca_bundle or True,
+            allow_redirects=False,
+            headers={"Content-Type": "text/xml; charset=utf-8", "User-Agent": _AGENT},
+        )
     offers = answer.headers.get("WWW-Authenticate", "").lower()
     if "ntlm" in offers:
         return Auth.NTLM
