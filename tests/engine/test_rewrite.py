@@ -163,6 +163,32 @@ def test_s06_what_became_unreadable_since_the_plan_is_not_lost(tmp_path: Path) -
     assert [each.name for each in tmp_path.glob("*mine*")] == ["mine.pst"]
 
 
+def test_s11_a_damaged_tree_of_nodes_is_told(tmp_path: Path) -> None:
+    """How many items stood in the page that cannot be read, nobody knows: the plan and the outcome say so."""
+    path, case, before = tmp_path / "mail" / "mine.pst", tmp_path / "case", tmp_path / "before"
+    path.parent.mkdir()
+    gone = mail(path)
+    with excise.pst.open(path) as pst:
+        root = pst.header.root.ibNBT
+    data = bytearray(path.read_bytes())
+    # The last leaf: the child that the last entry of the root names.
+    count = data[root + 488]
+    leaf = int.from_bytes(data[root + 24 * (count - 1) + 16 : root + 24 * count], "little")
+    data[leaf + 3] ^= 0x40
+    path.write_bytes(data)
+    shutil.copyfile(path, before)
+    there = everything(before).keys()
+    planned = excise_cli("plan", "purge", path, "--subject", WORM, "--rewrite", "--case", case)
+    assert planned.code == 9 and "TREE OF NODES IS DAMAGED" in planned.out, planned.text
+    done = excise_cli("run", case, "--confirm", hash_of(case), "--jobs", "1")
+    assert done.code == 9 and "How many more is not known" in done.out, done.text
+    removed = {int(item, 16) for item, outcome in outcomes(case) if outcome == "removed"}
+    assert removed and removed <= set(gone)
+    assert everything(path).keys() == there - removed
+    assert not excise.pst.check(path).damaged
+    original(case, before)
+
+
 def test_s06_a_review_takes_the_losses_along(tmp_path: Path) -> None:
     path, case, before = tmp_path / "mail" / "mine.pst", tmp_path / "case", tmp_path / "before"
     path.parent.mkdir()

@@ -145,7 +145,7 @@ def show_plan(plan: Plan, most: int | None = _SUBJECTS) -> None:
     )
     for unit in plan.units:
         if unit.rewrite:
-            say(_remaking(unit))
+            say(_remaking(plan, unit))
     if header.get("compact"):
         say("Afterwards each PST that lost messages is written anew without its free space; the old file is then gone.")
     if header["refused"]:
@@ -161,10 +161,14 @@ def _show_hash(plan: Plan) -> None:
     say(f"Plan hash: {plan.sha256}")
 
 
-def _remaking(unit: Any) -> str:
+def _remaking(plan: Plan, unit: Any) -> str:
+    from excise.case.plan import lost_path, read_lines
+
     lost = "Everything in it can be read."
     if unit.lost:
         lost = f"{unit.lost:,} items cannot be read: the old file alone has them; they are listed in the plan."
+        if any(line["id"] is None for line in read_lines(lost_path(plan.directory, unit.unit), unit.lost_sha256)):
+            lost += " ITS TREE OF NODES IS DAMAGED: how many items more the old file has is not known."
     return (
         f"{shown(unit.name)} is made anew, with {unit.kept:,} items; the old file goes into the evidence. {lost} "
         f"Why: {shown(unit.rewrite, 200)}"
@@ -249,6 +253,10 @@ def show_result(result: RunResult, case: Any) -> None:
         tell(f"{shown(name)}: {shown_lines(without_name(name, error))}")
     if result.lost:
         say(f"{result.lost:,} items could not be read; only the original file in the evidence has them.")
+    if result.more_lost:
+        say(
+            "How many more is not known, since the tree of nodes is damaged: the original has all that is left of them."
+        )
     if result.late:
         say(f"{result.late:,} messages that match came after the plan; make a new one for them.")
     tell_not_searched(result.plan)
@@ -297,6 +305,7 @@ def result_json(result: RunResult) -> dict[str, Any]:
             "late": result.late,
             "incomplete": result.incomplete,
             "lost": result.lost,
+            "more_lost": result.more_lost,
             "sealed": result.sealed,
             "audit_head": result.head,
             "errors": [{"mailbox": name, "error": error} for name, error in result.errors],

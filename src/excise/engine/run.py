@@ -44,7 +44,8 @@ _WHOLE = (Outcome.COPIED, Outcome.IMPORTED)
 class RunResult:
     """How a run ended: item counts by outcome, what went wrong with which mailbox, the audit head, the exit status.
 
-    ``lost``: items of files made anew that could not be read, so that the kept originals alone have them.
+    ``lost``: items of files made anew that could not be read, so that the kept originals alone have them;
+    ``more_lost``: how many there are besides is not known.
     """
 
     plan: Plan
@@ -54,6 +55,7 @@ class RunResult:
     open_items: int = 0
     incomplete: int = 0
     lost: int = 0
+    more_lost: bool = False
     head: str = ""
     sealed: bool = False
     interrupted: bool = False
@@ -216,7 +218,9 @@ def unit_counts(case: Case, plan: Plan) -> list[tuple[UnitPlan, Counter[str]]]:
 
 def _count(case: Case, plan: Plan, result: RunResult) -> None:
     for unit in plan.units:
-        result.lost += len(lost_of(case, plan, unit))
+        lost = lost_of(case, plan, unit)
+        result.lost += len(lost)
+        result.more_lost |= any(line["id"] is None for line in lost)
         if unit.matches:
             _, status = unit_status(case, plan, unit)
             for item in status.values():
