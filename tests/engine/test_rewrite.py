@@ -209,6 +209,11 @@ def test_s06_a_review_takes_the_losses_along(tmp_path: Path) -> None:
     assert len(removed) == 2 and removed < set(gone)
     assert_made_anew(path, before, removed, {lost})
     assert excise_cli("verify", case).code == 0
+    restored = excise_cli("restore", case, "--yes")
+    assert restored.code == 0, restored.text
+    assert len(everything(path)) == 7
+    for verdict in (alone(case), verdict_of_excise(case)):
+        assert verdict.code == 0, verdict.wrong
 
 
 def test_s19_a_file_that_another_program_writes_to_is_not_made_anew(tmp_path: Path) -> None:

@@ -179,6 +179,10 @@ def _restore_unit(
         untestable_sha256="",
         refused="",
         held=0,
+        rewrite="",
+        kept=0,
+        lost=0,
+        lost_sha256="",
         **place,  # type: ignore[arg-type]
     )
 
