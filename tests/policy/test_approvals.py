@@ -130,7 +130,7 @@ def desk(tmp_path: Path, keys: dict[str, Path]) -> Iterator[Desk]:
 
 def test_s25_without_an_approval_nothing_is_run(desk: Desk) -> None:
     desk.rules()
-    desk.refused("there is 0 of 1 approvals as Information Security or Legal", "[approval-missing]")
+    desk.refused("0 of 1 approvals as Information Security or Legal are there", "[approval-missing]")
 
 
 def test_s25_the_plan_says_what_it_needs(desk: Desk) -> None:

@@ -338,6 +338,7 @@ def _check_strangers(case: Case) -> Iterator[Check]:
         "plan/*/matches/[0-9]*.jsonl",
         "units/[0-9]*",
     )
+    patterns += ("approvals/[0-9]*", "approvals/*/*.json", "approvals/*/*.json.sig")
     patterns += ("units/*/journal.jsonl", "units/*/audit.jsonl", f"units/*/part-*{PARTIAL}")
     tags = ("data", "bagit.txt", "bag-info.txt", "manifest-sha256.txt", "tagmanifest-sha256.txt")
     explained = {case.root / name for name in known} | {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import sys
@@ -13,6 +14,7 @@ import click
 from excise.cli.options import confirm_options
 from excise.cli.screen import say, show_plan, tell
 from excise.core.errors import ConfirmationMissing, UsageError
+from excise.core.files import os_error
 from excise.core.text import shown
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ def command(ctx: click.Context, /, what: Path, **options: Any) -> None:
     """
     if sum(bool(options[name]) for name in ("request_out", "statement_in")) > 1:
         raise UsageError("--request-out and --statement-in are both given", hint="Give one of them.")
+    if not what.exists():
+        raise os_error(FileNotFoundError(errno.ENOENT, "No such file or directory"), what, "opening it")
     if what.is_dir():
         _with_case(what, options)
     else:
@@ -152,6 +156,6 @@ def _tell_missing(case: Case, plan: Plan, work: Work) -> None:
 
     missing = still_missing(case, plan, work)
     for one in missing:
-        tell(f"Still missing: {one}")
+        tell(f"Not approved yet: {one}")
     if not missing:
         tell(f"Nothing is missing: excise run {shlex.quote(str(case.root))}")

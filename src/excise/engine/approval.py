@@ -244,9 +244,9 @@ class Judge:
             }
             if len(people) < rule.count:
                 roles = " or ".join(shown(role) for role in rule.roles)
-                said.append(f"{len(people)} of {rule.count} approvals as {roles}")
+                said.append(f"{len(people)} of {rule.count} approvals as {roles} are there")
         if operator_signs(self.policy, self.plan) and not any(one.statement.role == OPERATOR for one in good):
-            said.append("the operator's own signature")
+            said.append("the operator's own signature is missing")
         return said
 
 
@@ -260,8 +260,7 @@ def require_approval(case: Case, plan: Plan, policy: Policy, records: Sequence[M
     if lacks:
         not_counted = "".join(f"\n  not counted: {problem}" for problem in judge.problems)
         raise ApprovalMissing(
-            f"{case.root}: plan {plan.number} ({plan.sha256[:12]}…) is not approved; there is "
-            f"{'; there is '.join(lacks)}{not_counted}",
+            f"{case.root}: plan {plan.number} ({plan.sha256[:12]}…) is not approved: {'; '.join(lacks)}{not_counted}",
             hint=f"See: excise approve {case.root} --request-out FILE, for who approves",
         )
     return good
