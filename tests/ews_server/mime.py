@@ -6,13 +6,16 @@ what it does not keep. The headers as they came stay in the transport headers al
 
 from __future__ import annotations
 
+import base64
+import re
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email import message_from_bytes
+from email.errors import HeaderParseError
 from email.header import Header, decode_header
 from email.message import Message
-from email.policy import SMTP, compat32
+from email.policy import compat32
 from email.utils import format_datetime, getaddresses, parsedate_to_datetime
 from functools import lru_cache
 
@@ -106,31 +109,58 @@ def header_block(mime: bytes) -> str:
 def made_anew(mime: bytes, subject: str | None = None) -> bytes:
     """The message as a server serves it today: other boundaries at each call, headers rewritten and reordered."""
     parsed = message_from_bytes(mime, policy=compat32)
-    seen = view(mime)
-    kept = {name: parsed[name] for name in parsed.keys() if name.lower().startswith("content-")}  # noqa: SIM118
+    rewritten = _rewritten(view(mime), view(mime).subject if subject is None else subject)
+    kept = [(name, value) for name, value in parsed.raw_items() if name.lower().startswith("content-")]
     for name in set(parsed.keys()):
         del parsed[name]
-    for name, value in _rewritten(seen, subject if subject is not None else seen.subject):
+    for name, value in [*rewritten, *kept]:
         parsed[name] = value
-    for name, value in kept.items():
-        parsed[name] = str(value)
-    for part in parsed.walk():
-        if part.is_multipart() and part.get_content_maintype() == "multipart":
-            part.set_boundary(f"_{secrets.randbelow(900) + 100}_{secrets.token_hex(16)}_")
-    return parsed.as_bytes(policy=compat32.clone(linesep="\r\n", max_line_length=0))
+    try:
+        for part in parsed.walk():
+            if part.is_multipart() and part.get_content_maintype() == "multipart":
+                part.set_boundary(f"_{secrets.randbelow(900) + 100}_{secrets.token_hex(16)}_")
+        return parsed.as_bytes(policy=compat32.clone(linesep="\r\n", max_line_length=0))
+    except (UnicodeEncodeError, HeaderParseError):
+        return _behind_other_headers(mime, rewritten)
+
+
+def _behind_other_headers(mime: bytes, rewritten: list[tuple[str, str]]) -> bytes:
+    """The message's content as it came, behind rewritten headers: for what cannot be put together anew."""
+    block, _, body = mime.replace(b"\r\n", b"\n").partition(b"\n\n")
+    lines = [line for line in _headers_of(block) if line.lower().startswith(b"content-")]
+    head = [f"{name}: {_unfolded(value)}".encode() for name, value in rewritten]
+    return b"\n".join([*head, *lines, b"", body]).replace(b"\n", b"\r\n")
+
+
+def _headers_of(block: bytes) -> list[bytes]:
+    """The headers of a block as they stand, each with its continuation lines; lines that are none are left out."""
+    lines = re.split(rb"\n(?![ \t])", block.replace(b"\r", b" "))
+    return [line for line in lines if re.match(rb"[!-9;-~]+:", line)]
 
 
 def with_attachment(mime: bytes, name: str, content_type: str, content: bytes) -> bytes:
-    """The message with one more file, or with one more message where the content type says so."""
-    parsed = message_from_bytes(mime, policy=SMTP)
-    kind, _, subtype = (content_type or "application/octet-stream").partition("/")
+    """The message with one more file, or with one more message where the content type says so.
+
+    What was the message becomes the first part as it stands, byte for byte.
+    """
+    block, _, body = mime.replace(b"\r\n", b"\n").partition(b"\n\n")
+    lines = _headers_of(block)
+    about_content = [line for line in lines if line.lower().startswith((b"content-", b"mime-version:"))]
+    head = [line for line in lines if line not in about_content]
+    boundary = f"_{secrets.token_hex(16)}_".encode()
+    kind = b'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="' + boundary + b'"'
+    first = b"\n".join(line for line in about_content if not line.lower().startswith(b"mime-version:"))
+    file = [b"Content-Type: " + (content_type or "application/octet-stream").encode()]
     if content_type == "message/rfc822":
-        parsed.add_attachment(message_from_bytes(content, policy=SMTP))
-    elif kind in ("text", "multipart", "message") or not subtype:
-        parsed.add_attachment(content, maintype="application", subtype="octet-stream", filename=name)
+        data = content.replace(b"\r\n", b"\n")
     else:
-        parsed.add_attachment(content, maintype=kind, subtype=subtype, filename=name)
-    return parsed.as_bytes()
+        shown = Header(name, "utf-8").encode(linesep="\n").encode() if not name.isascii() else name.encode()
+        file.append(b'Content-Disposition: attachment; filename="' + shown.replace(b'"', b"'") + b'"')
+        file.append(b"Content-Transfer-Encoding: base64")
+        data = base64.encodebytes(content)
+    mark = b"--" + boundary
+    parts = [*head, kind, b"", mark, first + b"\n", body, mark, *file, b"", data, mark + b"--", b""]
+    return b"\n".join(parts).replace(b"\n", b"\r\n")
 
 
 def without_attachment(mime: bytes, place: int) -> bytes:
@@ -138,7 +168,7 @@ def without_attachment(mime: bytes, place: int) -> bytes:
     parsed = message_from_bytes(mime, policy=compat32)
     doomed = [leaf for leaf in _leaves(parsed) if leaf not in _bodies(parsed)][place]
     for part in parsed.walk():
-        payload = part.get_payload()
+        payload = part.get_payload() if part.is_multipart() else None
         if isinstance(payload, list) and doomed in payload:
             payload.remove(doomed)
     return parsed.as_bytes(policy=compat32.clone(linesep="\r\n"))
@@ -172,7 +202,7 @@ def _rewritten(seen: View, subject: str) -> list[tuple[str, str]]:
         ("Importance", seen.importance if seen.importance != "Normal" else ""),
         ("MIME-Version", "1.0"),
     ]
-    return [(name, value) for name, value in found if value]
+    return [(name, value if value.isascii() else _encoded(value)) for name, value in found if value]
 
 
 def _contents(parsed: Message) -> tuple[str, str, tuple[Attachment, ...]]:
@@ -184,19 +214,22 @@ def _contents(parsed: Message) -> tuple[str, str, tuple[Attachment, ...]]:
 
 def _leaves(part: Message) -> list[Message]:
     """The parts that hold content; an attached message is one part."""
-    payload = part.get_payload()
-    if part.get_content_maintype() == "multipart" and isinstance(payload, list):
-        return [leaf for child in payload if isinstance(child, Message) for leaf in _leaves(child)]
+    if part.get_content_maintype() == "multipart" and part.is_multipart():
+        return [leaf for child in part.get_payload() if isinstance(child, Message) for leaf in _leaves(child)]
     return [part]
 
 
 def _attachment(part: Message) -> Attachment:
+    for header, value in _raw(part):
+        if header.lower() in ("content-type", "content-disposition") and not value.isascii():
+            # The parser gives up on bytes beyond ASCII, of which file names consist in real mail.
+            part.replace_header(header, value)
     kind = part.get_content_type()
-    payload = part.get_payload()
+    payload = part.get_payload() if part.is_multipart() else None
     name = _decoded(part.get_filename() or "")
     inner = b""
     if kind == "message/rfc822" and isinstance(payload, list) and payload and isinstance(payload[0], Message):
-        inner = payload[0].as_bytes(policy=compat32.clone(linesep="\r\n"))
+        inner = _bytes_of(payload[0])
         name = _decoded(str(payload[0].get("Subject", ""))) or name
         content = inner
     else:
@@ -212,12 +245,19 @@ def _attachment(part: Message) -> Attachment:
     )
 
 
+def _bytes_of(message: Message) -> bytes:
+    try:
+        return message.as_bytes(policy=compat32.clone(linesep="\r\n"))
+    except UnicodeEncodeError:
+        return message.as_string().replace("\n", "\r\n").encode("utf-8", "replace")
+
+
 def _text(part: Message) -> str:
     payload = part.get_payload(decode=True)
     data = payload if isinstance(payload, bytes) else b""
     try:
         return data.decode(part.get_content_charset() or "utf-8", "replace")
-    except LookupError:
+    except (LookupError, ValueError):
         return data.decode("latin-1")
 
 
@@ -225,7 +265,7 @@ def _raw(parsed: Message) -> list[tuple[str, str]]:
     """The headers as text; bytes beyond ASCII are UTF-8, else Latin-1."""
     found = []
     for name, value in parsed.raw_items():
-        data = str(value).encode("ascii", "surrogateescape")
+        data = str(value).encode("utf-8", "surrogateescape")
         try:
             found.append((name, data.decode("utf-8")))
         except UnicodeDecodeError:
@@ -240,7 +280,7 @@ def _header(parsed: Message, name: str) -> str:
 def _decoded(value: str) -> str:
     try:
         parts = decode_header(value)
-    except ValueError:
+    except (ValueError, HeaderParseError):
         return value
     found = []
     for data, charset in parts:
@@ -249,7 +289,7 @@ def _decoded(value: str) -> str:
             continue
         try:
             found.append(data.decode(charset or "utf-8", "replace"))
-        except LookupError:
+        except (LookupError, ValueError):
             found.append(data.decode("latin-1"))
     return "".join(found)
 
