@@ -1,0 +1,140 @@
+"""Killed in the middle, on either side: after a resume nothing is lost, and nothing was removed that is not evidence
+(S15).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ews.worlds import PASSWORD, START, mail
+from ews_server import Fault, World
+from ews_server.process import ServerProcess
+from stores.ews_place import ADMIN
+
+SECRET = "Salaries 2026"
+BOXES = [f"box{number}@example.test" for number in range(4)]
+_EACH = 3
+
+
+def _world() -> World:
+    """Four mailboxes with three messages each that are to go, and more that are to stay."""
+    world = World()
+    world.user(ADMIN, PASSWORD, impersonates=["*"])
+    for address in BOXES:
+        mailbox = world.mailbox(address)
+        for number in range(12):
+            world.deliver(mailbox, "inbox", mail(number), received=START)
+        for number in range(_EACH):
+            world.deliver(mailbox, "inbox", mail(100 + number, SECRET), received=START)
+    return world
+
+
+class Run:
+    """The command line against a server in another process."""
+
+    def __init__(self, server: ServerProcess, path: Path) -> None:
+        self.server, self.path = server, path
+        self.environment = {
+            **os.environ,
+            "EXCISE_ACCESS_LOG": str(path / "access.jsonl"),
+            "EXCISE_EWS_USER": ADMIN,
+            "EXCISE_EWS_PASSWORD": PASSWORD,
+            "EXCISE_EWS_AUTH": "basic",
+        }
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "excise", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.path, env=self.environment,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def move(self) -> subprocess.Popen[str]:
+        names = [part for address in BOXES for part in ("--mailbox", address)]
+        return self.start(
+            "move", f"ews://127.0.0.1:{self.server.port}/?plain=1", *names, "--subject", SECRET, "--case", "case",
+            "--yes", "--expect-matches", str(_EACH * len(BOXES)), "--evidence", "mbox", "--jobs", "2",
+        )  # fmt: skip
+
+    def until(self, holds: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+        limit = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < limit
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.02)
+
+    def resume(self) -> None:
+        resumed = self.start("resume", "case")
+        told = resumed.communicate(timeout=120)[0]
+        assert resumed.returncode == 0, told
+
+    def check(self) -> None:
+        """All that was planned is gone, once; all else is there; the evidence holds."""
+        verified = self.start("verify", "case")
+        assert verified.communicate(timeout=60)[0]
+        assert verified.returncode == 0
+        world = self.server.world()
+        for address in BOXES:
+            mailbox = world.mailboxes[address]
+            left = Counter(item.mime for item in world.items_in(mailbox, "inbox"))
+            assert left == Counter(mail(number) for number in range(12))
+            gone = Counter(item.mime for item in world.items_in(mailbox, "recoverableitemsdeletions"))
+            assert gone == Counter(mail(100 + number, SECRET) for number in range(_EACH))
+        assert not world.sent
+
+
+@pytest.mark.parametrize(
+    ("operation", "after"),
+    [("ExportItems", 0), ("ExportItems", 7), ("DeleteItem", 0), ("DeleteItem", 1), ("DeleteItem", 3), ("FindItem", 12)],
+)
+def test_s15_killed_while_the_server_works(tmp_path: Path, operation: str, after: int) -> None:
+    """SIGKILL while a request is under way: the server carries it out when nobody waits for the answer any more."""
+    with ServerProcess(tmp_path / "state", _world()) as server:
+        run = Run(server, tmp_path)
+        server.add_faults(Fault("slow", operation=operation, after=after, seconds=1.0))
+        process = run.move()
+        run.until(lambda: any(fault["struck"] for fault in server.ask("faults")), process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=30)
+        time.sleep(1.2)
+        run.resume()
+        run.check()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("die_at", operation="DeleteItem", place=1),
+        Fault("die_past", operation="DeleteItem", place=1),
+        Fault("die_after", operation="DeleteItem", after=1),
+        Fault("die_before", operation="ExportItems", after=4),
+    ],
+    ids=lambda fault: f"{fault.kind} {fault.operation}",
+)
+def test_s15_the_server_dies_and_comes_back(tmp_path: Path, fault: Fault) -> None:
+    """In mid-request: what it had done is found, what it had not done is done."""
+    with ServerProcess(tmp_path / "state", _world()) as server:
+        run = Run(server, tmp_path)
+        server.add_faults(fault)
+        process = run.move()
+        told: list[str] = []
+        reader = threading.Thread(target=lambda: told.append(process.communicate(timeout=180)[0]))
+        reader.start()
+        run.until(lambda: not server.alive, process)
+        server.wait()
+        server.start()
+        reader.join()
+        assert process.returncode in (0, 6, 9), told
+        if process.returncode:
+            run.resume()
+        run.check()
