@@ -15,6 +15,8 @@ LAST_VERB = ("0x1081", "Integer")
 MESSAGE_FLAGS = ("0x0E07", "Integer")
 DELIVERY_TIME = ("0x0E06", "SystemTime")
 SUBMIT_TIME = ("0x0039", "SystemTime")
+#: PidTagSentRepresentingSmtpAddress and …EmailAddress: a listing gives no addresses of people otherwise.
+SENDER_ADDRESSES = (("0x5D02", "String"), ("0x0065", "String"))
 STORE_RECORD_KEY = ("0x0FFA", "Binary")
 #: The named property that says which deposit an item was made of (see ``putting``).
 STAMP = "ExciseVersion"

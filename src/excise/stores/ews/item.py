@@ -24,6 +24,8 @@ from excise.stores.ews.soap import Element, children, find, find_all, local_name
 CUT = 255
 _KEPT = 120
 _JOURNAL = "X-MS-Journal-Report"
+#: A part of the address, SMTP or X.500, that every Exchange organisation sends reports from.
+_SYSTEM = "microsoftexchange329e71ec88ae4615bbc36ab6ce41109e"
 #: The header field that marks a journal report, whose message is another one than its row shows.
 JOURNAL_FIELD = bodies.named("InternetHeaders", _JOURNAL)
 _VERBS = {"102": "answered", "103": "answered", "104": "forwarded"}
@@ -39,6 +41,7 @@ ROW_FIELDS = (
     field("item:IsDraft"),
     field("message:InternetMessageId"),
     field("message:IsRead"),
+    *map(extended, bodies.SENDER_ADDRESSES),
     extended(bodies.FLAG_STATUS),
     extended(bodies.LAST_VERB),
     bodies.STAMP_FIELD,
@@ -116,13 +119,15 @@ class EwsItem:
         return self._named(bodies.STAMP)
 
     @property
-    def is_journal(self) -> bool:
-        """True for a journal report."""
-        return self._journal_field is not None
+    def has_journal_header(self) -> bool:
+        """True where the server kept the header field that marks a journal report."""
+        return _JOURNAL.lower() in self._extended
 
-    @cached_property
-    def _journal_field(self) -> str | None:
-        return self._extended.get(_JOURNAL.lower())
+    @property
+    def may_be_journal(self) -> bool:
+        """True for what may be a journal report: it has that header field, or is from the server itself."""
+        senders = (self._named(tag) for tag, _ in bodies.SENDER_ADDRESSES)
+        return self.has_journal_header or any(_SYSTEM in sender.lower() for sender in senders)
 
     @cached_property
     def flags(self) -> frozenset[str]:

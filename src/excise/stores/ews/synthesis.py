@@ -16,7 +16,9 @@ def made_of_properties(item: EwsItem) -> bytes:
         if found:
             fields.append((name, ", ".join(formataddr((_line(n), _line(a) or "unknown")) for n, a in found)))
     if item.subject:
-        fields.append(("Subject", Header(_line(item.subject), "utf-8", header_name="Subject").encode(linesep="\r\n")))
+        charset = None if item.subject.isascii() else "utf-8"
+        subject = Header(_line(item.subject), charset, header_name="Subject").encode(linesep="\r\n")
+        fields.append(("Subject", subject))
     if item.sent is not None:
         fields.append(("Date", format_datetime(item.sent)))
     if item.message_id:

@@ -85,7 +85,7 @@ class RowView(MessageView):
     def _tells(self, kind: str) -> bool:
         if kind in ("folder", "larger", "smaller", "received-since", "received-before", "item-class"):
             return True
-        if self._item.is_journal:
+        if self._item.may_be_journal:
             return False
         if kind in ("sent-since", "sent-before"):
             return self._item.sent is not None
@@ -103,7 +103,7 @@ class ListedView(RowView):
     def _tells(self, kind: str) -> bool:
         if kind != "attachment":
             return super()._tells(kind)
-        if self._item.is_journal or "smime" in self._item.item_class.lower() or "begin " in self._item.body:
+        if self._item.may_be_journal or "smime" in self._item.item_class.lower() or "begin " in self._item.body:
             return False
         return all(
             kind == "FileAttachment" and "." in name and not name.lower().endswith(_OPENED)
@@ -135,6 +135,11 @@ class EwsView(MimeView):
         """The view of ``item``, which was asked for with its MIME."""
         return cls(item, item.mime or made_of_properties(item))
 
+    @property
+    def claims_journal(self) -> bool:
+        """True for a journal report; MIME that is made anew may lack the header field that says so."""
+        return super().claims_journal or self._wire.claims_journal or self._item.has_journal_header
+
     @cached_property
     def subjects(self) -> tuple[str, ...]:
         own = (self._item.subject,) if self._item.subject else ()
@@ -152,11 +157,11 @@ class EwsView(MimeView):
 
     @property
     def message_id(self) -> str | None:
-        return super().message_id if self._item.is_journal else self._item.message_id or super().message_id
+        return super().message_id if self.claims_journal else self._item.message_id or super().message_id
 
     @property
     def sent(self) -> datetime | None:
-        own = None if self._item.is_journal else self._item.sent
+        own = None if self.claims_journal else self._item.sent
         return own or super().sent
 
     @property
