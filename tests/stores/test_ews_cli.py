@@ -152,3 +152,36 @@ def _hash_of(text: str) -> str:
     found = re.search(r"\b[0-9a-f]{64}\b", text)
     assert found, text
     return found[0]
+
+
+def test_s21_mail_of_other_stores_is_imported_once(place: Place) -> None:
+    """From files into a mailbox on the server: the second time there is nothing to do."""
+    (place.path / "mail").mkdir()
+    html = (
+        b"From: Ann <ann@example.com>\nTo: Bob <bob@example.net>\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\n"
+        b"Message-ID: <html@example.com>\nDate: Mon, 02 Feb 2026 10:00:00 +0000\nMIME-Version: 1.0\n"
+        b"Content-Type: text/html; charset=utf-8\n\n<p>Hello <b>there</b>,</p><table><tr><td>x</td></tr></table>\n"
+    )
+    bare = b"Subject: Neither date nor id\n\nBody.\n"
+    for number, content in enumerate((html, bare, mail(50, "Plain"), mail(51, "With a file", attachment="a.pdf"))):
+        (place.path / "mail" / f"{number}.eml").write_bytes(content)
+    into = f"ews://127.0.0.1:{place.server.port}/bob@example.test?plain=1"
+    for number in range(2):
+        done = place.excise("import", "mail", "--into", into, "--case", f"case-{number}", "--yes")
+        assert done.returncode == 0, done.stderr + done.stdout
+        bob = place.world.mailboxes["bob@example.test"]
+        with place.world.lock:
+            items = [item for item in place.world.items.values() if item.mailbox == bob.address]
+        assert len(items) == 5, done.stdout
+
+
+def test_s21_a_restore_into_another_mailbox(place: Place) -> None:
+    """What was removed from one is put into the other, whose folders have names in another language."""
+    place.world.mailbox("dora@example.test", language="de")
+    what = (place.source, "--mailbox", ANNA, "--subject", SECRET, "--case", "case")
+    assert place.excise("move", *what, "--yes", "--expect-matches", "1").returncode == 0
+    into = f"ews://127.0.0.1:{place.server.port}/dora@example.test?plain=1"
+    for _ in range(2):
+        done = place.excise("restore", "case", "--into", into, "--yes")
+        assert done.returncode == 0, done.stderr + done.stdout
+        assert place.subjects("dora@example.test") == [SECRET]

@@ -116,7 +116,8 @@ class EwsMailbox:
         tree = self._refreshed()
         counts: Counter[tuple[str, str]] = Counter()
         for copy in self._versions.find(tree, versions):
-            counts.update((path, copy.version) for path in tree.places(copy.folder_id))
+            names = tree.names(copy.folder_id)
+            counts[names[-1] if copy.version in self._versions.for_main else names[0], copy.version] += 1
         return counts
 
     def put(self, deposits: Sequence[Deposit]) -> Iterator[Placed]:

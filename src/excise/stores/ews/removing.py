@@ -208,7 +208,7 @@ def _place(tree: FolderTree, item: EwsItem, target: Target) -> Whereabouts:
     """Where an item is that still has its id (some servers keep it when the item moves)."""
     if item.version != target.version:
         return Whereabouts.CHANGED
-    if item.parent in tree.nodes and target.folder in ("", *tree.places(item.parent)):
+    if item.parent in tree.nodes and target.folder in ("", *tree.names(item.parent)):
         return Whereabouts.HERE
     return _bin_of(tree, item.parent) or (Whereabouts.ELSEWHERE if item.parent in tree.nodes else Whereabouts.ABSENT)
 

@@ -103,11 +103,10 @@ class FolderTree:
             return self.nodes[self.main]
         return found
 
-    def places(self, folder_id: str) -> tuple[str, ...]:
-        """The paths by which ``at`` finds the folder."""
+    def names(self, folder_id: str) -> tuple[str, ...]:
+        """The paths by which ``at`` finds the folder: its own, and where it is the main one, ``MAIN_FOLDER``."""
         node = self.nodes[folder_id]
-        alias = node.id == self.main and self.at(MAIN_FOLDER) is node and node.path != MAIN_FOLDER
-        return (node.path, MAIN_FOLDER) if alias else (node.path,)
+        return (node.path, MAIN_FOLDER) if self.at(MAIN_FOLDER) is node and node.path != MAIN_FOLDER else (node.path,)
 
 
 def read_identity(account: Account) -> str:

@@ -13,7 +13,7 @@ from excise.stores.ews.account import Account
 from excise.stores.ews.item import VERSION_FIELDS, EwsItem, contents_of, core_of
 from excise.stores.ews.listing import batches, item_of, list_folders, read_items
 from excise.stores.ews.narrowing import message_id_restriction
-from excise.stores.ews.tree import FolderNode
+from excise.stores.ews.tree import MAIN_FOLDER, FolderNode
 
 _VERSION = re.compile(r"[0-9a-f]{64}-[0-9a-f]{64}")
 
@@ -34,6 +34,8 @@ class Versions:
         """Nothing is known yet."""
         self._account = account
         self._message_ids: dict[str, str | None] = {}
+        #: Versions of deposits for the main folder, which they call by the name that it has in no other language.
+        self.for_main: set[str] = set()
 
     def saw(self, item: EwsItem) -> None:
         """Remember a whole item."""
@@ -44,6 +46,8 @@ class Versions:
         version = version_of(deposit)
         # What the server keeps as Message-ID may be in another form than the header field: not to be narrowed by.
         self._message_ids.setdefault(version, None)
+        if deposit.folder == MAIN_FOLDER:
+            self.for_main.add(version)
         return version
 
     def find(self, nodes: Iterable[FolderNode], versions: Collection[str]) -> Iterator[Copy]:
