@@ -185,3 +185,14 @@ def test_s21_a_restore_into_another_mailbox(place: Place) -> None:
         done = place.excise("restore", "case", "--into", into, "--yes")
         assert done.returncode == 0, done.stderr + done.stdout
         assert place.subjects("dora@example.test") == [SECRET]
+
+
+def test_a_move_takes_as_many_requests_as_the_papers_say(place: Place) -> None:
+    """From the look for the mailbox to the proof that the message is gone."""
+    what = (place.source, "--mailbox", ANNA, "--subject", SECRET, "--case", "case")
+    assert place.excise("move", *what, "--yes", "--expect-matches", "1").returncode == 0
+    told = re.search(
+        r"takes (\d+) requests in all", (Path(__file__).parents[2] / "docs/reference/stores.md").read_text()
+    )
+    assert told
+    assert place.server.log.count.total() == int(told[1]), place.server.log.count

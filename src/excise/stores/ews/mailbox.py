@@ -35,6 +35,8 @@ class EwsMailbox:
         """Read its folders; an ExciseError where it cannot be opened."""
         self._account, self._writable = account, writable
         self._tree = self._read()
+        self._closed = False
+        account.server.enter()
         self._versions = Versions(account)
         self._removing = Removing(account, self._versions)
         self._putting = Putting(account, self._versions)
@@ -127,8 +129,10 @@ class EwsMailbox:
         return self._putting.put(self._refreshed(), deposits)
 
     def close(self) -> None:
-        """Close the idle connections of the server."""
-        self._account.server.close()
+        """Let the server's connections go with the last mailbox that is open there."""
+        if not self._closed:
+            self._closed = True
+            self._account.server.leave()
 
     def _read(self) -> FolderTree:
         tree = read_tree(self._account)

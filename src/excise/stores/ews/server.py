@@ -85,6 +85,7 @@ class Server:
         self._first_pause = first_pause
         self._sessions: Sessions | None = None
         self._idle: list[Session] = []
+        self._open = 0
         self._lock = threading.Lock()
         self._first = threading.Lock()
         self._turns = threading.BoundedSemaphore(settings.connections)
@@ -152,6 +153,19 @@ class Server:
         """Send nothing, from any worker, for ``seconds``."""
         with self._lock:
             self._quiet_until = max(self._quiet_until, time.monotonic() + min(seconds, _LONGEST_PAUSE))
+
+    def enter(self) -> None:
+        """A mailbox was opened here: connections are kept for as long as one is."""
+        with self._lock:
+            self._open += 1
+
+    def leave(self) -> None:
+        """It was closed; with the last one, the idle connections are."""
+        with self._lock:
+            self._open -= 1
+            last = self._open <= 0
+        if last:
+            self.close()
 
     def close(self) -> None:
         """Close the idle connections; the server can go on being used."""
