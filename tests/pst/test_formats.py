@@ -14,11 +14,14 @@ from excise.pst.check.report import ERROR
 from excise.pst.disk import crypt
 from excise.pst.disk.damage import Damaged
 from excise.pst.disk.formats import ANSI, UNICODE, UNICODE_4K, Format
+from excise.pst.ltp.table import TableContext
 from excise.pst.ltp.values import decode_value
 from excise.pst.messaging.folder import CUT, NO_CELL, NO_COLUMN, NO_ROW, FailedItem
 from excise.pst.messaging.message import MAX_DEPTH, Message
 from pst.builder import (
     INBOX,
+    PT_UNICODE,
+    FileBuilder,
     HeapBuilder,
     NodeSpec,
     attachment,
@@ -278,3 +281,23 @@ def test_split_and_table_of_the_builder_agree_with_the_reader() -> None:
         assert {i: v for i, _, v in first.items()} == {0x3001: "z" * 5000, 0x0E0F: True, 0x67F2: 7, 0x67F3: 1}
         assert 0x3001 not in second
     assert b"".join(split(UNICODE, b"q" * 20_000)) == b"q" * 20_000
+
+
+def test_texts_of_a_table_are_those_of_its_values() -> None:
+    """Strings out of order, empty ones, half a character, and one that is too large for the heap."""
+    texts = {at: {0x0037: f"Subject {at} " + "x" * (at % 7)} for at in range(1, 3000)}
+    texts[5], texts[9] = {0x0037: ""}, {0x0037: "long " * 1000}
+    spec = table(UNICODE, [(0x0037, PT_UNICODE)], texts)
+    builder = FileBuilder()
+    builder.nodes[0x21] = spec
+    with excise.pst.open(io.BytesIO(builder.build())) as pst:
+        node = pst.ndb.node(0x21)
+        assert node is not None
+        found = TableContext(node)
+        for codec in ("utf-16-le", "cp1252", "utf-8"):
+            read = found.heap.text_reader(codec)
+            for row in reversed(list(found.rows())):
+                hnid = int.from_bytes(row.data[found.columns[0x0037].ibData :][:4], "little")
+                assert read(hnid) == found.heap.value(hnid).decode(codec, "replace").rstrip("\0")
+        with pytest.raises(Damaged):
+            found.heap.text_reader("utf-16-le")(0xFFE0)

@@ -5,9 +5,10 @@ A heap keeps at most ``_KEPT`` decoded blocks, so a large table costs no more me
 
 from __future__ import annotations
 
+import codecs
 import struct
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
 
 from excise.pst.disk.damage import Damage, Damaged
 from excise.pst.disk.heaps import CLIENT_BTH, HN_SIGNATURE, BTHHeader, HNHdr, HNPageMap, is_hid
@@ -42,15 +43,28 @@ class Heap:
             raise Damaged(self.damage("HNPAGEMAP", "rgibAlloc", f"item 1 to {len(offsets) - 1}", f"HID 0x{hid:x}"))
         return data[offsets[item - 1] : offsets[item]]
 
-    def text(self, hnid: int, codec: str) -> str:
-        """What ``hnid`` refers to as text, without final NULs: ``value`` for many short strings."""
-        page = self._pages.get(hnid >> self._shift)
-        if page is not None and not hnid & 0x1F:
-            data, offsets = page
-            item = (hnid & self._item_mask) >> 5
-            if 0 < item < len(offsets):
-                return data[offsets[item - 1] : offsets[item]].decode(codec, "replace").rstrip("\0")
-        return self.value(hnid).decode(codec, "replace").rstrip("\0")
+    def text_reader(self, codec: str) -> Callable[[int], str]:
+        """A function that gives what a HNID refers to as text without final NULs: ``value`` for many short strings.
+
+        They mostly follow each other, so that it holds on to the block of the last one.
+        """
+        shift, mask = self._shift, self._item_mask
+        decode = codecs.utf_16_le_decode if codec == "utf-16-le" else partial(_decode, codec)
+        block, data, offsets = -1, b"", tuple[int, ...]()
+
+        def text(hnid: int) -> str:
+            nonlocal block, data, offsets
+            if hnid & 0x1F or not hnid:
+                return decode(self.value(hnid), "replace", True)[0].rstrip("\0")
+            if hnid >> shift != block:
+                data, offsets = self.page(hnid >> shift)
+                block = hnid >> shift
+            item = (hnid & mask) >> 5
+            if not 0 < item < len(offsets):
+                self.item(hnid)  # which says what is wrong
+            return decode(data[offsets[item - 1] : offsets[item]], "replace", True)[0].rstrip("\0")
+
+        return text
 
     def value(self, hnid: int) -> bytes:
         """What ``hnid`` refers to: a heap item, or all the data of a subnode. Damaged where it cannot be had."""
@@ -86,6 +100,11 @@ class Heap:
     def damage(self, structure: str, field: str, expected: str, found: str) -> Damage:
         """Damage of the LTP layer in this heap's node."""
         return Damage("ltp", structure, field, f"node 0x{self.node.nid:x}", -1, expected, found)
+
+
+def _decode(codec: str, data: bytes, errors: str, _: bool) -> tuple[str, int]:
+    """As ``codecs.utf_16_le_decode``, which spares the look-up of its codec."""
+    return data.decode(codec, errors), len(data)
 
 
 class BTreeOnHeap:

@@ -215,11 +215,11 @@ class TableContext:
         return partial(self._slow_cell, column), f"{column.cbData}s"
 
     def _text_decoder(self, codec: str) -> Callable[[int], Cell]:
-        text_of, log = self.heap.text, self.node.log
+        text_of, log = self.heap.text_reader(codec), self.node.log
 
         def text(hnid: int) -> Cell:
             try:
-                return text_of(hnid, codec)
+                return text_of(hnid)
             except Damaged as error:
                 log.add(error.damage)
                 return error.damage
