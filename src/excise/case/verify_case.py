@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -502,11 +503,11 @@ class UnitCheck:
                 self.problems.append(
                     f"{path}: expected SHA-256 {digest[:16]}…, found {sha256(data)[:16]}…: the plan was changed"
                 )
-            lines = [json.loads(line) for line in data.splitlines()]
+            items = [json.loads(line).get("item") for line in io.BytesIO(data)]
             if key == "matches":
-                if len(lines) != self.matches or [n["item"] for n in lines] != list(range(1, len(lines) + 1)):
+                if len(items) != self.matches or items != list(range(1, len(items) + 1)):
                     self.problems.append(f"{path}: expected items 1 to {self.matches} in order, found others")
-                self.status = {line["item"]: ["planned", "", 0, None] for line in lines}
+                self.status = {item: ["planned", "", 0, None] for item in items}
         except Wrong as error:
             self.problems.append(str(error))
         except SEEMS_WRONG:
