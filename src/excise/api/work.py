@@ -20,7 +20,7 @@ from excise.core.errors import ConfirmationMissing, Refused, UsageError
 from excise.core.files import make_directories, os_error, read_regular, write_durably
 from excise.core.marker import enclosing_case
 from excise.engine import import_plan, planner, restore, review, run, sweep
-from excise.engine.authority import check_names, check_person
+from excise.engine.authority import check_names, check_person, given_policy
 from excise.engine.channel import Channel
 from excise.engine.journal import replay
 from excise.policy.effective import effective_policy
@@ -106,6 +106,8 @@ class Work:
         """
         base = sweep.base_plan(self.case, self.audit)
         order = sweep.order_of(base, max_total)
+        # A policy that was given for the first search binds the later ones too.
+        self.policy = effective_policy(self.setting.policy_file or given_policy(base))
         scope = find_mailboxes(order.sources, order.wanted)
         sweep.check_scope(base, scope, self.case.next_unit())
         plan = self.plan(order, scope)

@@ -8,7 +8,7 @@ refusal says which:
 3. Its principal is in the policy, as the user of the operating system that the statement names, and in its role.
 4. Its key stands in the allowed signers under that principal alone: one key under two names is one person.
 5. ``ssh-keygen`` verifies it: a key that counts now, is not revoked, and signed just these bytes for just this purpose.
-6. Who approves is not who operates: not the user who made the case, confirmed the plan or runs it.
+6. Who approves is not who operates: not the user who made the case or the plan, confirmed the plan or runs it.
 7. No two of those who approve are the same person, by principal or user (and so by key); a person counts in one role.
 """
 
@@ -72,7 +72,7 @@ class Operators:
     def of(cls, case: Case, plan: Plan, records: Iterable[Mapping[str, Any]], *, running: bool) -> Operators:
         """From the case, its log, and where the plan is ``running``, the user who runs this."""
         acting = [case.facts.get("authorisation", {}), *([{"user": account(), "uid": os.getuid()}] if running else [])]
-        kinds = ("confirmed", "run-started", "run-resumed")
+        kinds = ("plan-made", "confirmed", "run-started", "run-resumed")
         acting += [r["who"] for r in records if r["type"] in kinds and r.get("plan") == plan.number and "who" in r]
         uids = {one["uid"] for one in acting if isinstance(one.get("uid"), int)}
         return cls({str(one.get("user")) for one in acting}, uids)
