@@ -37,6 +37,7 @@ _COMMANDS = {
     "policy": "Show or check the policy in force.",
     "report": "Write report.html, scope.csv and outcome.csv of a case.",
     "profile": "Make a profile of the settings of ExMerge.",
+    "notice": "Write a notice for those who watch the mail server's own log.",
     "mailboxes": "List the mailboxes of a source.",
     "check": "Check the structure of mail files; report, never repair.",
     "demo": "The main job on bundled mail, explained as it goes.",
