@@ -41,7 +41,7 @@ def command(case_dir: Path, account: str | None) -> None:
     say(f"Plan:      {plan.number}, {plan.action.value}, hash {plan.sha256}")
     say(f"When:      {_window(case, plan)}")
     rows = [
-        (shown(u.name, 80), f"{u.seen:,}", f"{u.matches if plan.action.preserves else 0:,}", f"{_goes(plan, u.unit):,}")
+        (shown(u.name), f"{u.seen:,}", f"{u.matches if plan.action.preserves else 0:,}", f"{_goes(plan, u.unit):,}")
         for u in plan.units
     ]
     say(table(rows, ("mailbox", "messages read", "copied", "removed at most")))
