@@ -208,6 +208,18 @@ def test_a_policy_given_for_a_plan_binds_its_run(mail: Path, case: Path, org: Or
     assert (done.code, str(mine) in done.err) == (6, True)
 
 
+def test_a_policy_given_for_a_plan_binds_its_sweeps(mail: Path, case: Path, org: Organisation, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text("[caps]\nmax_total = 6\n")
+    mine.chmod(0o600)
+    done = org.excise("copy", mail, *WANTED, "--case", case, "--evidence", "mbox", "--policy", mine)
+    assert done.code == 0, done.text
+    org.excise("sweep", case, "--jobs", "1")
+    later = json.loads((case / "plan/0002/header.json").read_text())
+    assert (later["policy"]["given"], later["caps"]["max_total"]) == (str(mine), 6)
+    assert later["policy_sha256"] == header(case)["policy_sha256"]
+
+
 def test_frozen_rules_that_were_changed_do_not_verify(mail: Path, case: Path, org: Organisation) -> None:
     org.rules("[caps]\nmax_total = 9\n")
     planned(org, mail, case)
