@@ -336,7 +336,7 @@ def test_wrong_usage(options: dict[str, Any]) -> None:
 
 
 def test_with_replies_is_refused_until_it_comes() -> None:
-    with pytest.raises(UsageError, match="comes with a later release"):
+    with pytest.raises(UsageError, match="a plan of their own"):
         Criteria.from_options(subject=["abc"], with_replies=True)
     Criteria.from_options(subject=["abc"], with_replies=False)
 

@@ -99,15 +99,18 @@ class Work:
         self.save_head()
         return made
 
-    def plan_sweep(self, max_total: int | None = None) -> Plan:
-        """Search once more for what the newest search of the case was for, and freeze a plan of what it does not know.
+    def plan_sweep(self, max_total: int | None = None, *, with_replies: bool = False) -> Plan:
+        """Search once more for what the search of the case was for, and freeze a plan of what it does not know.
 
-        ``max_total``: refuse to remove anything where there is more (S04).
+        ``max_total``: refuse to remove anything where there is more (S04). ``with_replies``: search for replies to and
+        forwards of what was preserved instead (S12).
         """
         base = sweep.base_plan(self.case, self.audit)
         order = sweep.order_of(base, max_total)
         # A policy that was given for the first search binds the later ones too.
         self.policy = effective_policy(self.setting.policy_file or given_policy(base))
+        if with_replies:
+            order = sweep.with_replies(self.case, base, order)
         scope = find_mailboxes(order.sources, order.wanted)
         sweep.check_scope(base, scope, self.case.next_unit())
         plan = self.plan(order, scope)

@@ -81,7 +81,7 @@ def term_options(command: Command) -> Command:
         click.option(
             "--any", "any_", is_flag=True, help="Subject and attachment terms are alternatives of each other."
         ),
-        click.option("--with-replies", is_flag=True, help="Replies and forwards too (comes with a later release)."),
+        click.option("--with-replies", is_flag=True, help="Refused here: see excise sweep --with-replies."),
         click.option("--criteria", "criteria_file", type=_PATH, metavar="FILE", help="Criteria as TOML."),
     ]
     return _apply(command, made)

@@ -32,6 +32,7 @@ _INTERVAL = re.compile(r"(\d{1,7})(s|min|h|)\Z", re.ASCII)
 )
 @click.option("--until", metavar="TIME", help="Begin no pass after TIME (ISO 8601).")
 @click.option("--interval", metavar="TIME", default="1min", help="Pause between passes: 30s, 5min, 1h (default 1min).")
+@click.option("--with-replies", is_flag=True, help="Replies to and forwards of what was preserved, instead of it.")
 @click.option("--yes", is_flag=True, help="Confirm every pass without a question; needs --max-total.")
 @click.option("--max-total", type=click.IntRange(1), metavar="N", help="Remove nothing in a pass where more match.")
 @work_options
@@ -40,7 +41,8 @@ def command(ctx: click.Context, /, case_dir: Path, **options: Any) -> None:
     """Do the search of CASE again, over the same scope, and remove (or copy) what arrived late, pass by pass.
 
     Each pass has a plan of its own, confirmed like any other. What was restored or taken out by a review is left where
-    it is. A pass is clean where nothing new matches and every mailbox was searched.
+    it is. A pass is clean where nothing new matches and every mailbox was searched. With --with-replies the passes are
+    for replies and forwards, in plans of their own.
 
     \b
     EXIT STATUS
@@ -101,16 +103,14 @@ class _Sweep:
         if self.options["as_json"]:
             put_json({"summary": {**facts, "audit_head": work.audit.head, "exit_status": code}})
         else:
-            say(
-                f"{self.number:,} passes, {self.found:,} late matches; clean at the end: {self.clean:,}. "
-                f"Why it ended: {why}"
-            )
+            told = f"{self.number:,} passes, {self.found:,} late matches; clean at the end: {self.clean:,}"
+            say(f"{told}. Why it ended: {why}")
             say(f"Audit head: {work.audit.head}")
         return code
 
     def _search(self, work: Work) -> Plan:
         """One pass: search, freeze a plan, tell what it is."""
-        plan = work.plan_sweep(self.options["max_total"])
+        plan = work.plan_sweep(self.options["max_total"], with_replies=self.options["with_replies"])
         self.number += 1
         not_searched = sum(bool(unit.not_searched) for unit in plan.units)
         self.clean = 0 if plan.matches or not_searched else self.clean + 1

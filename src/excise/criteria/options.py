@@ -178,7 +178,8 @@ def _branch_from_table(table: dict[str, Any], where: str) -> tuple[Clause, ...]:
 def _clauses(given: Mapping[str, Any], negated: Mapping[str, Any]) -> tuple[Clause, ...]:
     if _switch(given, "with_replies"):
         raise UsageError(
-            "--with-replies comes with a later release", hint="Leave it out; replies are not searched for."
+            "--with-replies is no criterion in this release: replies have a plan of their own",
+            hint="Leave it out; when the run has ended: excise sweep CASE --with-replies",
         )
     zone = resolve_timezone(given.get("timezone"))
     groups: dict[str, list[Term]] = {}

@@ -8,7 +8,7 @@ nothing is left and every mailbox was searched; a mailbox that is gone was not (
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from excise.case.chain import ChainedLog, read_chain
 from excise.case.layout import Case
@@ -16,6 +16,7 @@ from excise.case.parts import EvidenceKind
 from excise.case.plan import Caps, Plan, UnitPlan, iterate_excluded, iterate_matches, read_plan
 from excise.core.errors import DoesNotVerify, UsageError
 from excise.criteria import Criteria
+from excise.engine.family import Keys, add_keys, family_criteria
 from excise.engine.journal import replay
 from excise.engine.planner import Order
 from excise.engine.review import Exclusion
@@ -43,7 +44,18 @@ def base_plan(case: Case, audit: ChainedLog) -> Plan:
             f"{case.root}: plan {newest.number} has not been run to its end",
             hint=f"excise resume {case.root} finishes it, excise run {case.root} begins it.",
         )
-    return searches[-1]
+    first = searches[0].header["criteria_sha256"]  # a search for replies has others
+    return [plan for plan in searches if plan.header["criteria_sha256"] == first][-1]
+
+
+def with_replies(case: Case, base: Plan, order: Order) -> Order:
+    """The order for replies to and forwards of all that searches like ``base`` have preserved."""
+    keys = Keys()
+    for number in case.plan_numbers():
+        plan = read_plan(case, number)
+        if plan.action.preserves and plan.header["criteria_sha256"] == base.header["criteria_sha256"]:
+            add_keys(case, plan, keys)
+    return replace(order, criteria=family_criteria(case, keys))
 
 
 def order_of(plan: Plan, max_total: int | None) -> Order:
