@@ -305,3 +305,15 @@ def test_two_reports_of_one_case_differ_in_their_time_alone(case: Path, tmp_path
         texts.append(re.sub(r"Made \S+ \S+ UTC", "", page(tmp_path / name)))
     assert texts[0] == texts[1]
     assert Case(case).id in texts[0]
+
+
+def test_s23_a_policy_that_forbids_to_reveal_is_kept(case: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "excise" / "policy.toml"
+    policy.parent.mkdir()
+    policy.write_text("reveal = false\n")
+    here = {"XDG_CONFIG_HOME": str(tmp_path)}
+    done = excise_cli("report", case, "--reveal", environment=here)
+    assert done.code == 3, done.text
+    assert "reveal" in done.err
+    assert not (case / "report.html").exists()
+    assert excise_cli("report", case, environment=here).code == 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -134,6 +136,18 @@ def test_what_a_review_took_out_is_bound_by_the_plan(case: Path) -> None:
     done = excise_cli("verify", case)
     assert done.code == 5
     assert path.name in done.text
+    alone = subprocess.run([sys.executable, "-I", case / "verify_case.py", case], capture_output=True, text=True)
+    assert alone.returncode == 5, alone.stdout
+    assert path.name in alone.stdout
+
+
+def test_the_verifier_that_lies_in_the_case_knows_reviews_and_reports(case: Path) -> None:
+    review(case, "--exclude", "00001-000002", "--reason", "x")
+    assert excise_cli("run", case, "--confirm", plan_hash(case), "--jobs", "1").code == 0
+    assert excise_cli("report", case).code == 0
+    alone = subprocess.run([sys.executable, "-I", case / "verify_case.py", case], capture_output=True, text=True)
+    assert alone.returncode == 0, alone.stdout
+    assert "in no record of the case" not in alone.stdout
 
 
 def test_s04_a_cap_is_applied_to_what_is_left(tmp_path: Path) -> None:

@@ -95,6 +95,7 @@ class Work:
 
     def plan_review(self, plan: Plan, exclusions: Sequence[review.Exclusion]) -> Plan:
         """Freeze a plan that takes the place of ``plan``, without what ``exclusions`` name."""
+        self.policy.check_operator(account())
         made = review.make_reviewed_plan(self.case, plan, exclusions, self.audit)
         self.save_head()
         return made

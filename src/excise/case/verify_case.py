@@ -440,7 +440,7 @@ class Verification:
             "": known,
             "plan": "[0-9]{4}",
             "plan/*": r"header\.json|matches",
-            "plan/*/matches": r"[0-9]{5}(\.untestable|\.lost)?\.jsonl",
+            "plan/*/matches": r"[0-9]{5}(\.untestable|\.lost|\.excluded)?\.jsonl",
             "units": "[0-9]{5}",
             "units/*": r"(journal|audit)\.jsonl",
         }
@@ -477,6 +477,9 @@ class UnitCheck:
             self.check_lines("", "matches")
             self.check_lines(".untestable", "untestable")
             self.check_lines(".lost", "lost")
+            review = self.header.get("review", {}).get("excluded_sha256", {})
+            self.facts = {**self.facts, "excluded_sha256": review.get(str(self.number))}
+            self.check_lines(".excluded", "excluded")
             if self.matches:
                 journal = self.check_logs()
                 if self.header["action"] in PRESERVING:
