@@ -6,7 +6,7 @@ be left is laid out on the real disk, in the same place, and ``excise resume`` m
 
 from __future__ import annotations
 
-import re
+import json
 import subprocess
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
@@ -47,9 +47,9 @@ def record(made: Stage, command: str, *inject: str) -> list[str]:
 
 def mailbox_identity(made: Stage) -> str:
     """The identity of the mbox, as the plan has it."""
-    found = re.search(r'"identity":"(dev:[^"]*)","kind":"mbox"', (made.case / "plan/0001/header.json").read_text())
-    assert found
-    return found[1]
+    units = json.loads((made.case / "plan/0001/header.json").read_text())["units"]
+    [found] = [unit["identity"] for unit in units if unit["kind"] == "mbox"]
+    return str(found)
 
 
 def states(disk: Disk, lines: Sequence[str], cut: Cut) -> Iterator[tuple[str, State]]:

@@ -137,7 +137,7 @@ def test_the_item_is_what_the_message_is(mail: Mail) -> None:
 
 def fixtures() -> list[Any]:
     found: list[Any] = []
-    for path in sorted(p for p in FIXTURES.rglob("*") if p.is_file() and p.suffix != ".py"):
+    for path in sorted(p for p in FIXTURES.rglob("*") if p.is_file() and p.suffix not in (".py", ".ini", ".txt")):
         if path.suffix == ".mbox":
             box = mailbox.mbox(path, create=False)
             found += [pytest.param(box.get_bytes(key), id=f"{path.name}-{key}") for key in box.keys()]  # noqa: SIM118

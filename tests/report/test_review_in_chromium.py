@@ -61,7 +61,7 @@ class Served:
 
     def ended(self) -> str:
         """What it said at its end."""
-        out, err = self.process.communicate(timeout=20)
+        out, err = self.process.communicate(timeout=120)
         assert self.process.returncode == 0, err
         assert "Traceback" not in err
         return out + err
