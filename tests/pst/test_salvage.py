@@ -8,9 +8,9 @@ import pytest
 
 import excise.pst
 from excise.mapi.from_mime import from_mime
+from excise.pst.changes import why_not_in_place
 from excise.pst.disk.formats import ANSI, UNICODE, UNICODE_4K, Format
 from excise.pst.disk.header import CLIENT_OST
-from excise.pst.file.removable import why_not_in_place
 from excise.pst.file.salvage import as_written
 from excise.pst_mapi.new_message import new_message
 from excise.stores.pst_same import difference

@@ -7,15 +7,15 @@
 ...             print(folder.path, row.subject, row.delivery_time)
 """
 
+from excise.pst.changes import append, compact, purge
 from excise.pst.check.report import Report
 from excise.pst.check.run import check_pst as check
 from excise.pst.disk.damage import Damage, Damaged
 from excise.pst.file.append import AppendedFolder, PstAppender
-from excise.pst.file.append import append_pst as append
-from excise.pst.file.compact import Compaction, compact
+from excise.pst.file.compact import Compaction
 from excise.pst.file.create import NewFolder, NewPst
 from excise.pst.file.create import create_pst as create
-from excise.pst.file.purge import Purged, purge
+from excise.pst.file.purge import Purged
 from excise.pst.file.read import PstFile
 from excise.pst.file.read import open_pst as open
 from excise.pst.file.rewrite import Unsound

@@ -20,8 +20,8 @@ from excise.core.text import shown
 from excise.model.item import Removal, Target
 from excise.pst import Damaged, Lost, Salvage
 from excise.pst import PstFile as Reader
+from excise.pst.changes import why_not_in_place
 from excise.pst.disk.ids import NID_TYPE_ASSOC_MESSAGE, NID_TYPE_NORMAL_MESSAGE, nid_type
-from excise.pst.file.removable import why_not_in_place
 from excise.pst.file.salvage import as_written
 from excise.pst.ndb.edit_storage import PathStorage
 from excise.store_api.errors import MailboxChanged

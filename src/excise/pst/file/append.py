@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from excise.pst.file.rewrite import refusing
+from excise.pst.file.rewrite import RequireSound, opened_again, refusing
 from excise.pst.messaging.append import Appender
 from excise.pst.messaging.create_folder import FolderBuilder
 from excise.pst.messaging.new_message import NewMessage
@@ -21,13 +21,14 @@ class PstAppender:
     An error inside, and none other than Unfinished at the end, leaves the file as it was.
     """
 
-    def __init__(self, path: str | os.PathLike[str], timeout: float) -> None:
+    def __init__(self, path: str | os.PathLike[str], timeout: float, require_sound: RequireSound) -> None:
         self._name = os.fspath(path)
         self._stack = ExitStack()
         self._editor = self._stack.enter_context(edit_nodes(Path(path), timeout=timeout))
         try:
             with refusing(self._name):
                 self._appender = Appender(self._editor)
+                require_sound(opened_again(self._editor.ndb))
         except BaseException:
             self._stack.close()
             raise
@@ -96,9 +97,10 @@ class AppendedFolder:
         return self._pst._add(self._builder, message, True)
 
 
-def append_pst(path: str | os.PathLike[str], *, timeout: float = 5.0) -> PstAppender:
+def append_pst(path: str | os.PathLike[str], *, timeout: float, require_sound: RequireSound) -> PstAppender:
     """Begin to add to the PST file at ``path``, which is locked until the end of the context manager.
 
-    ``timeout`` is how long to wait for a lock, in seconds. Errors as of ``excise.pst.ndb.edit.edit_nodes``.
+    ``timeout`` is how long to wait for a lock, in seconds. Errors as of ``excise.pst.ndb.edit.edit_nodes``; Unsound
+    where ``require_sound`` finds anything in the file damaged.
     """
-    return PstAppender(path, timeout)
+    return PstAppender(path, timeout, require_sound)

@@ -13,7 +13,7 @@ from excise.pst.disk.damage import Damage, Damaged, DamageLog
 from excise.pst.disk.formats import UNICODE
 from excise.pst.disk.header import CLIENT_PST
 from excise.pst.file.read import PstFile, open_pst
-from excise.pst.file.rewrite import refusing
+from excise.pst.file.rewrite import RequireSound, opened_again, refusing
 from excise.pst.ltp.rebuild import require_sound
 from excise.pst.messaging.removal import Removal, plan_removal
 from excise.pst.ndb.read import Node, NodeDatabase
@@ -37,20 +37,25 @@ class Compaction:
 
 
 def compact(
-    source: str | os.PathLike[str] | IO[bytes], target: BinaryIO, *, without: AbstractSet[int] = frozenset()
+    source: str | os.PathLike[str] | IO[bytes],
+    target: BinaryIO,
+    *,
+    without: AbstractSet[int],
+    require_sound: RequireSound,
 ) -> Compaction:
     """Copy the Unicode PST ``source`` into ``target`` without the messages and associated items ``without`` (NIDs).
 
     ``target`` is an open file to write and read, which loses what was in it; until this returns it holds no PST that
     opens. All nodes keep their NIDs and their data, known or not; blocks that nothing refers to are left out.
 
-    Errors as of ``excise.pst.open``; DamagedInput for a file of another kind; Unsound where anything is wrong in what
-    would be copied, or what names a message cannot be read for certain; ValueError where one of ``without`` is not the
+    Errors as of ``excise.pst.open``; DamagedInput for a file of another kind; Unsound where anything in it is
+    damaged, or what names a message cannot be read for certain; ValueError where one of ``without`` is not the
     NID of a message.
     """
     with open_pst(source) as pst, refusing(pst.source.name):
         _require_writable(pst)
         removal = plan_removal(pst.store, without)
+        require_sound(opened_again(pst.ndb))
         writer = NodeWriter(target, like=pst.header)
         copier = _Copier(pst.ndb, writer)
         for entry in pst.ndb.nodes.entries():

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from excise.pst.file.read import PstFile
-from excise.pst.file.rewrite import refusing
+from excise.pst.file.rewrite import CODEC, RequireSound, opened_again, refusing
 from excise.pst.messaging.removal import Removal, plan_removal
 from excise.pst.messaging.store import MessageStore
 from excise.pst.ndb.edit import NodeEditor, edit_nodes
 from excise.pst.ndb.read import Node
 from excise.pst.ndb.write_types import SubnodeEntry
-
-_CODEC = "cp1252"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +29,9 @@ def purge(
     path: str | os.PathLike[str],
     nids: Iterable[int],
     *,
-    timeout: float = 5.0,
-    check: Callable[[PstFile, int], bool] | None = None,
+    timeout: float,
+    check: Callable[[PstFile, int], bool] | None,
+    require_sound: RequireSound,
 ) -> Purged:
     """Remove the messages and associated items ``nids`` from the PST at ``path``, and erase what they leave behind.
 
@@ -40,17 +39,19 @@ def purge(
     seconds. Nothing is written for no messages. ``check`` is asked for each message while the file is locked and before
     it is written to, with the file as it is then: only those for which it is true are removed, the others are ``left``.
 
-    Errors as of ``excise.pst.ndb.edit.edit_nodes``; Unsound where what names a message cannot be read for certain, and
-    ValueError where one of ``nids`` is not the NID of a message; what ``check`` raises leaves the file as it was.
+    Errors as of ``excise.pst.ndb.edit.edit_nodes``; Unsound where ``require_sound`` finds anything in the file damaged
+    or what names a message cannot be read for certain; ValueError where one of ``nids`` is not the NID of a message.
+    What ``check`` raises leaves the file as it was.
     """
     asked = frozenset(nids)
     with edit_nodes(Path(path), timeout=timeout) as editor, refusing(os.fspath(path)):
         wanted = asked
         if check is not None:
-            locked = PstFile(editor.ndb.source, _CODEC)
+            locked = opened_again(editor.ndb)
             wanted = frozenset(nid for nid in sorted(asked) if check(locked, nid))
-        removal = plan_removal(MessageStore(editor.ndb, _CODEC), wanted)
+        removal = plan_removal(MessageStore(editor.ndb, CODEC), wanted)
         if wanted:
+            require_sound(opened_again(editor.ndb))
             _apply(editor, removal)
             editor.commit()
         return Purged(len(wanted), tuple(sorted(removal.rebuilt)), tuple(sorted(asked - wanted)))

@@ -1,23 +1,37 @@
-"""What a copy without messages and a purge in place have in common."""
+"""What a copy without messages, an append and a purge in place have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from excise.core.errors import DamagedInput
 from excise.pst.disk.damage import Damage, Damaged
+from excise.pst.file.read import PstFile
+from excise.pst.ndb.read import NodeDatabase
+
+#: Raises Unsound where the file is damaged anywhere. The layer above gives it, for a check is not known here.
+RequireSound = Callable[[PstFile], None]
+#: For old items that do not name their code page; what is removed does not depend on it.
+CODEC = "cp1252"
 
 
 class Unsound(DamagedInput):
-    """Something that would have to be written again cannot be read for certain: ``damage``. Nothing was changed."""
+    """The file is damaged: ``damage`` is the first that was found of ``count``. Nothing was changed."""
 
-    def __init__(self, name: str, damage: Damage) -> None:
+    def __init__(self, name: str, damage: Damage, count: int = 1) -> None:
+        more = f", and {count - 1} more errors" if count > 1 else ""
         super().__init__(
-            f"{name}: {damage.text()}",
-            hint="Nothing was changed. See what excise check finds; Outlook, or its scanpst on a copy, may help.",
+            f"{name}: it is damaged, so nothing was changed: {damage.text()}{more}",
+            hint="See excise check. Restore it from a backup; or write what can be read, without the messages, into a"
+            " new PST file (--rewrite).",
         )
         self.damage = damage
+
+
+def opened_again(ndb: NodeDatabase) -> PstFile:
+    """The file that ``ndb`` reads, as one that was just opened. It is not to be closed."""
+    return PstFile(ndb.source, CODEC)
 
 
 @contextmanager
