@@ -14,6 +14,7 @@ import excise.pst
 from excise.pst import NewAttachment, NewMessage, NewProperty
 from excise.pst.changes import why_not_in_place
 from excise.pst.ndb.edit import edit_nodes
+from pst.editing import Edited, put
 
 Change = Callable[[Path, int], object]
 
@@ -96,3 +97,27 @@ def test_a_move_leaves_a_damaged_file_alone(damaged: tuple[Path, int], tmp_path:
     assert done.returncode == 9, done
     assert "it is damaged" in done.stderr and "--rewrite" in done.stderr
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("valid", [2, 0])
+def test_maps_that_lag_behind(valid: int, tmp_path: Path) -> None:
+    """A file that Outlook did not close says that its maps do not hold: they are made anew, not taken for damage."""
+    path = tmp_path / "lagging.pst"
+    with excise.pst.create(path) as pst:
+        folder = pst.folder(("Inbox",))
+        nids = [folder.add(_message(name)) for name in ("one", "two")]
+    edited = Edited(path.read_bytes())
+    edited.page(0x4400, put(60, bytes(20)))
+    edited.header(fAMapValid=valid)
+    path.write_bytes(edited.data)
+    found = {finding.grade for finding in excise.pst.check(path).findings if finding.damage.field == "rgbAMapBits"}
+    if valid:
+        assert found == {"error"}
+        with pytest.raises(excise.pst.Unsound, match="rgbAMapBits"):
+            excise.pst.purge(path, nids[:1])
+    else:
+        assert found == {"warning"}
+        excise.pst.purge(path, nids[:1])
+        assert excise.pst.check(path).clean
+        with excise.pst.open(path) as left:
+            assert left.message(nids[1]).subject == "two"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from excise.pst.check.report import ERROR, NOTE, WARNING, Report
 from excise.pst.disk import maps, pages
 from excise.pst.disk.damage import Damage
+from excise.pst.disk.header import INVALID_AMAP
 from excise.pst.ndb.read import NodeDatabase
 
 
@@ -23,6 +24,8 @@ class Extent:
 def check_maps(ndb: NodeDatabase, extents: list[Extent], report: Report) -> None:
     """Every map page on the grid, and each AMap against ``extents``, the blocks and pages that are used."""
     regions = maps.region_count(ndb.source.size)
+    # Whoever writes next makes them anew where the header says that they do not hold (2.6.1.3.7): nothing is in danger.
+    behind = WARNING if ndb.header.root.fAMapValid == INVALID_AMAP else ERROR
     wanted = _wanted_bits(extents, regions, report)
     bits: list[bytes] = []
     for region in range(regions):
@@ -41,7 +44,7 @@ def check_maps(ndb: NodeDatabase, extents: list[Extent], report: Report) -> None
         where = (f"region {region}", maps.amap_offset(region))
         if missing := wanted[region] & ~have:
             found = f"{missing.bit_count()} used slots marked free"
-            report.add(ERROR, Damage("disk", "AMAPPAGE", "rgbAMapBits", *where, "used slots marked", found))
+            report.add(behind, Damage("disk", "AMAPPAGE", "rgbAMapBits", *where, "used slots marked", found))
         if extra := have & ~wanted[region]:
             found = f"{extra.bit_count()} free slots marked used"
             report.add(NOTE, Damage("disk", "AMAPPAGE", "rgbAMapBits", *where, "free slots unmarked", found))
