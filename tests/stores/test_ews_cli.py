@@ -196,3 +196,21 @@ def test_a_move_takes_as_many_requests_as_the_papers_say(place: Place) -> None:
     )
     assert told
     assert place.server.log.count.total() == int(told[1]), place.server.log.count
+
+
+def test_s12_a_sweep_looks_where_the_search_looked(place: Place) -> None:
+    """The parts that were chosen are swept too, and no others: late mail in the archive goes, primary is left alone."""
+    anna = place.world.mailboxes[ANNA]
+    place.world.deliver(anna, "archiveinbox", mail(70, SECRET))
+    what = (place.source, "--mailbox", ANNA, "--parts", "archive,recoverable", "--subject", SECRET, "--case", "case")
+    done = place.excise("move", *what, "--yes", "--expect-matches", "1")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert place.subjects(ANNA, "archiveinbox") == []
+    place.world.deliver(anna, "archiveinbox", mail(71, SECRET))
+    done = place.excise("sweep", "case", "--yes", "--max-total", "1")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert place.subjects(ANNA, "archiveinbox") == []
+    assert SECRET in place.subjects(ANNA)
+    scope = (place.path / "case" / "scope.csv").read_text()
+    assert f"{ANNA} (archive)" in scope
+    assert f"{ANNA} (recoverable" in scope

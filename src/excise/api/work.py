@@ -46,7 +46,7 @@ class Work:
 
     def plan(self, order: planner.Order, scope: Scope | None = None) -> Plan:
         """Search and freeze a plan."""
-        scope = scope or find_mailboxes(order.sources, order.wanted)
+        scope = scope or find_mailboxes(order.sources, order.wanted, order.parts)
         setting = self.setting
         plan = planner.make_plan(
             self.case,
@@ -112,7 +112,7 @@ class Work:
         self.policy = effective_policy(self.setting.policy_file or given_policy(base))
         if with_replies:
             order = sweep.with_replies(self.case, base, order)
-        scope = find_mailboxes(order.sources, order.wanted)
+        scope = find_mailboxes(order.sources, order.wanted, order.parts)
         sweep.check_scope(base, scope, self.case.next_unit())
         plan = self.plan(order, scope)
         known = sweep.known_in(self.case, plan)

@@ -384,6 +384,7 @@ class Given:
             self.wanted,
             compact,
             rewrite,
+            self.parts,
         )
 
     def authorisation(self) -> Authorisation:

@@ -51,6 +51,7 @@ class Order:
     wanted: tuple[str, ...] = ()
     compact: bool = False
     rewrite: bool = False
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +302,7 @@ def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, 
         "scope": {
             "sources": order.sources,
             "mailboxes": order.wanted,
+            **({"parts": order.parts} if order.parts else {}),
             "expect_mailboxes": order.expect_mailboxes,
             "passed_over": scope.passed_over,
             "other_files": scope.other_files,

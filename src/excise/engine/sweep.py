@@ -75,6 +75,7 @@ def order_of(plan: Plan, max_total: int | None) -> Order:
             None,
             tuple(scope["sources"]),
             tuple(scope["mailboxes"]),
+            parts=tuple(scope.get("parts", ())),
             **{name: True for name in ("compact", "rewrite") if header.get(name)},
         )
     except (KeyError, TypeError, ValueError) as error:
