@@ -214,3 +214,14 @@ def test_s12_a_sweep_looks_where_the_search_looked(place: Place) -> None:
     scope = (place.path / "case" / "scope.csv").read_text()
     assert f"{ANNA} (archive)" in scope
     assert f"{ANNA} (recoverable" in scope
+
+
+def test_s24_a_plan_says_what_is_known_of_holds(place: Place) -> None:
+    """That the server does not tell, and where DiscoveryHolds has something, that too; both stand in scope.csv."""
+    place.world.deliver(place.world.mailboxes[ANNA], "recoverableitemsdiscoveryholds", mail(72))
+    scope = ("--mailbox", ANNA, "--mailbox", "bob@example.test")
+    done = place.excise("plan", "move", place.source, *scope, "--subject", SECRET, "--case", "case")
+    anna, bob = (line for line in done.stdout.splitlines() if "disposal soft" in line)
+    assert ANNA in anna
+    assert "hold not known; DiscoveryHolds has 1, which a hold keeps or kept" in anna
+    assert bob.endswith("hold not known")

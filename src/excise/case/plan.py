@@ -40,9 +40,9 @@ class Caps:
 class UnitPlan:
     """One mailbox in a plan. ``refused``: why nothing may be removed from it (S04); ``not_searched``: why it was not.
 
-    ``hold``: ``held: `` and the matters for which all of it is held (S24), ``none``, or ``not known``; ``held``: how
-    many of its items are held and not doubtful. ``rewrite``: why its file is to be made anew; ``kept`` items are then
-    in the new one, ``lost`` in the old one alone.
+    ``hold``: ``held: `` and the matters for which all of it is held (S24), ``none``, or ``not known``, and then what
+    makes one likely; ``held``: how many of its items are held and not doubtful. ``rewrite``: why its file is to be made
+    anew; ``kept`` items are then in the new one, ``lost`` in the old one alone.
     """
 
     unit: int

@@ -185,7 +185,9 @@ def _tasks(order: Order, scope: Scope, directory: Path, first: int, holds: Holds
 def _hold(order: Order, info: MailboxInfo, holds: Holds) -> str:
     """What is known of holds on a whole mailbox, from the policy and from its store (S24)."""
     cases = ", ".join(filter(None, (holds.mailbox(info.name) if order.action.removes else "", info.hold)))
-    return f"{HELD}{cases}" if cases else "not known" if info.hold is None else "none"
+    signs = info.details.get("hold_signs", "")
+    unknown = f"not known; {signs}" if signs else "not known"
+    return f"{HELD}{cases}" if cases else unknown if info.hold is None else "none"
 
 
 def _space_for_removal(order: Order, info: MailboxInfo) -> int:

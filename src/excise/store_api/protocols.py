@@ -86,7 +86,8 @@ class MailboxInfo:
     ``identity``: what makes it the same one (S30). ``size`` in bytes, where it is known without reading.
     ``space_for_removal``: bytes of disk that a removal needs beside the source. ``hold``: what the store itself says of
     a hold on the mailbox, as it is now (S24): the reason or name of the hold, empty where there surely is none, None
-    where this store cannot tell (``Capabilities.reports_holds`` is False).
+    where this store cannot tell (``Capabilities.reports_holds`` is False). ``details["hold_signs"]``: what makes a hold
+    likely all the same, for people.
     """
 
     kind: str

@@ -161,13 +161,15 @@ class EwsMailbox:
 
     def _require_identity(self) -> None:
         """The address may have another mailbox now (S30)."""
-        if read_identity(self._account) != self._tree.identity:
+        if self.info.identity != self._tree.identity:
             raise MailboxChanged(
                 f"{self._account.place.name}: another mailbox has this address now", hint="Make a new plan."
             )
 
 
-def info_of(account: Account, identity: str) -> MailboxInfo:
-    """What is known of a mailbox whose identity was just read."""
+def info_of(account: Account, identity: str, kept: int = 0) -> MailboxInfo:
+    """What is known of a mailbox whose identity was just read. ``kept``: how many items its DiscoveryHolds has."""
     details = {"server": account.server.version, "access": str(account.access)}
+    if kept:
+        details["hold_signs"] = f"DiscoveryHolds has {kept:,}, which a hold keeps or kept"
     return MailboxInfo(KIND, account.place.locator, account.place.name, identity, None, 0, details)

@@ -78,11 +78,11 @@ def _probe(place: Place) -> MailboxInfo | NotSearched:
     from excise.stores.ews.codes import NO_FOLDER
     from excise.stores.ews.mailbox import info_of
     from excise.stores.ews.server import Refusal
-    from excise.stores.ews.tree import read_identity
+    from excise.stores.ews.tree import read_probe
 
     try:
         account = _account(place)
-        return info_of(account, read_identity(account))
+        return info_of(account, *read_probe(account))
     except Refusal as refused:
         if place.part is not Part.PRIMARY and refused.code in NO_FOLDER:
             return NotSearched(place.name, f"there is no such part: {refused.code}", 0)

@@ -54,6 +54,12 @@ _BINS = {
     Part.RECOVERABLE: ("deleteditems", *_DUMPSTER),
     Part.PUBLIC: ("", "", "", ""),
 }
+#: Where copies are that an in-place hold keeps; the one thing that tells of a hold.
+_KEPT = {
+    Part.PRIMARY: "recoverableitemsdiscoveryholds",
+    Part.RECOVERABLE: "recoverableitemsdiscoveryholds",
+    Part.ARCHIVE: "archiverecoverableitemsdiscoveryholds",
+}
 _MAIN = {Part.PRIMARY: "inbox", Part.ARCHIVE: "archiveinbox"}
 #: Where a delegate may have rights though the root is closed.
 _SINGLE = (
@@ -112,6 +118,14 @@ class FolderTree:
 def read_identity(account: Account) -> str:
     """What makes the mailbox the same one, read anew (S30): its GUID, else its root folder's id."""
     return _identity(_ask(account, [_ref(account, _ROOTS[account.place.part][0])])[0], account)
+
+
+def read_probe(account: Account) -> tuple[str, int]:
+    """The identity, and how many items its DiscoveryHolds has; 0 too where that folder is closed or there is none."""
+    part = account.place.part
+    names = [_ROOTS[part][0], *([_KEPT[part]] if part in _KEPT else [])]
+    first, *kept = _ask(account, [_ref(account, name) for name in names])
+    return _identity(first, account), sum(_count(_folder(answer)) for answer in kept if answer.ok)
 
 
 def read_tree(account: Account) -> FolderTree:
