@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,16 +24,20 @@ from stores.ews_place import ADMIN
 
 SECRET = "Salaries 2026"
 BOXES = [f"box{number}@example.test" for number in range(4)]
+FIFTY = [f"box{number}@example.test" for number in range(50)]
 _EACH = 3
+_KEPT = 12
+#: Requests of a run over ``FIFTY``, about: those that find the mailboxes and search them, and all.
+_SEARCHED, _ALL = 250, 1050
 
 
-def _world() -> World:
-    """Four mailboxes with three messages each that are to go, and more that are to stay."""
+def _world(boxes: Sequence[str] = BOXES) -> World:
+    """Mailboxes with three messages each that are to go, and more that are to stay."""
     world = World()
     world.user(ADMIN, PASSWORD, impersonates=["*"])
-    for address in BOXES:
+    for address in boxes:
         mailbox = world.mailbox(address)
-        for number in range(12):
+        for number in range(_KEPT):
             world.deliver(mailbox, "inbox", mail(number), received=START)
         for number in range(_EACH):
             world.deliver(mailbox, "inbox", mail(100 + number, SECRET), received=START)
@@ -42,8 +47,9 @@ def _world() -> World:
 class Run:
     """The command line against a server in another process."""
 
-    def __init__(self, server: ServerProcess, path: Path) -> None:
-        self.server, self.path = server, path
+    def __init__(self, server: ServerProcess, path: Path, boxes: Sequence[str] = BOXES) -> None:
+        self.server, self.path, self.boxes = server, path, boxes
+        self.case = "case"
         self.environment = {
             **os.environ,
             "EXCISE_ACCESS_LOG": str(path / "access.jsonl"),
@@ -60,10 +66,10 @@ class Run:
         )  # fmt: skip
 
     def move(self) -> subprocess.Popen[str]:
-        names = [part for address in BOXES for part in ("--mailbox", address)]
+        names = [part for address in self.boxes for part in ("--mailbox", address)]
         return self.start(
-            "move", f"ews://127.0.0.1:{self.server.port}/?plain=1", *names, "--subject", SECRET, "--case", "case",
-            "--yes", "--expect-matches", str(_EACH * len(BOXES)), "--evidence", "mbox", "--jobs", "2",
+            "move", f"ews://127.0.0.1:{self.server.port}/?plain=1", *names, "--subject", SECRET, "--case", self.case,
+            "--yes", "--expect-matches", str(_EACH * len(self.boxes)), "--evidence", "mbox", "--jobs", "2",
         )  # fmt: skip
 
     def until(self, holds: Callable[[], bool], process: subprocess.Popen[str]) -> None:
@@ -74,20 +80,23 @@ class Run:
             time.sleep(0.02)
 
     def resume(self) -> None:
-        resumed = self.start("resume", "case")
-        told = resumed.communicate(timeout=120)[0]
+        resumed = self.start("resume", self.case)
+        told = resumed.communicate(timeout=300)[0]
         assert resumed.returncode == 0, told
 
     def check(self) -> None:
         """All that was planned is gone, once; all else is there; the evidence holds."""
-        verified = self.start("verify", "case")
-        assert verified.communicate(timeout=60)[0]
+        verified = self.start("verify", self.case)
+        assert verified.communicate(timeout=120)[0]
         assert verified.returncode == 0
+        with (self.path / self.case / "outcome.csv").open(newline="") as file:
+            removed = Counter(row["mailbox"] for row in csv.DictReader(file) if row["outcome"] == "removed")
+        assert removed == dict.fromkeys(self.boxes, _EACH)
         world = self.server.world()
-        for address in BOXES:
+        for address in self.boxes:
             mailbox = world.mailboxes[address]
             left = Counter(item.mime for item in world.items_in(mailbox, "inbox"))
-            assert left == Counter(mail(number) for number in range(12))
+            assert left == Counter(mail(number) for number in range(_KEPT))
             gone = Counter(item.mime for item in world.items_in(mailbox, "recoverableitemsdeletions"))
             assert gone == Counter(mail(100 + number, SECRET) for number in range(_EACH))
         assert not world.sent
@@ -138,3 +147,57 @@ def test_s15_the_server_dies_and_comes_back(tmp_path: Path, fault: Fault) -> Non
         if process.returncode:
             run.resume()
         run.check()
+
+
+def _points(sample: Sequence[int], every: int) -> list[object]:
+    """Numbers of requests: some, and for the soak run all over the run."""
+    rest = [number for number in range(0, _ALL, every) if number not in sample]
+    return [*sample, *(pytest.param(number, marks=pytest.mark.soak) for number in rest)]
+
+
+@pytest.mark.parametrize("request_number", _points([_SEARCHED + 90, 760, 1010], 7))
+def test_s15_killed_at_a_request_of_a_run_over_fifty_mailboxes(tmp_path: Path, request_number: int) -> None:
+    """SIGKILL with several mailboxes under way at once, each at another step; what is resumed is whole."""
+    with ServerProcess(tmp_path / "state", _world(FIFTY)) as server:
+        run = Run(server, tmp_path, FIFTY)
+        server.add_faults(Fault("slow", after=request_number, seconds=1.0))
+        process = run.move()
+        run.until(lambda: any(fault["struck"] for fault in server.ask("faults")), process)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=30)
+        time.sleep(1.2)
+        _go_on(run, request_number)
+        run.check()
+
+
+@pytest.mark.parametrize("kind", ["die_before", "die_after"])
+@pytest.mark.parametrize("request_number", _points([_SEARCHED + 400], 21))
+def test_s15_the_server_dies_in_a_run_over_fifty_mailboxes(tmp_path: Path, kind: str, request_number: int) -> None:
+    """Whatever was under way on its connections; it comes back with what it had done until then."""
+    with ServerProcess(tmp_path / "state", _world(FIFTY)) as server:
+        run = Run(server, tmp_path, FIFTY)
+        server.add_faults(Fault(kind, after=request_number))
+        process = run.move()
+        told: list[str] = []
+        reader = threading.Thread(target=lambda: told.append(process.communicate(timeout=300)[0]))
+        reader.start()
+        run.until(lambda: not server.alive, process)
+        server.wait()
+        server.start()
+        reader.join()
+        if process.returncode:
+            _go_on(run, request_number)
+        run.check()
+
+
+def _go_on(run: Run, request_number: int) -> None:
+    """Resume; where it was ended while it searched, nothing may have been touched, and it is begun with a new case."""
+    if request_number > _SEARCHED + 10:
+        run.resume()
+        return
+    world = run.server.world()
+    assert all(len(world.items_in(world.mailboxes[box], "inbox")) == _KEPT + _EACH for box in run.boxes)
+    run.case = "again"
+    again = run.move()
+    told = again.communicate(timeout=300)[0]
+    assert again.returncode == 0, told
