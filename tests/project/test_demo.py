@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import filecmp
 import runpy
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,8 +44,30 @@ def test_demo_shows_the_main_job_and_leaves_it_where_asked(tmp_path: Path) -> No
     assert "is there already" in again.stdout
 
 
+def test_demo_on_an_exchange_server(tmp_path: Path) -> None:
+    done = excise("demo", "--exchange", "--keep", "kept", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    for line in ("$ excise mailboxes", "$ excise move", "$ excise verify", "$ excise restore", "and none twice."):
+        assert line in done.stdout
+    assert "5 matches in 3 of 4 mailboxes searched, 39 messages" in done.stdout
+    assert not (tmp_path / ".state").exists(), "the demo wrote to the user's own access log"
+
+
+def test_demo_says_what_it_needs_for_an_exchange_server(tmp_path: Path) -> None:
+    """In an interpreter whose import system has no exchangelib; nothing is made before that is known."""
+    code = (
+        "import importlib.util, sys; find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *more: None if name == 'exchangelib' else find(name, *more)\n"
+        "from excise.cli import main; sys.argv[1:] = ['demo', '--exchange', '--keep', 'kept']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "pip install 'excise[ews]'" in done.stderr
+    assert not (tmp_path / "kept").exists()
+
+
 def test_demo_fails_when_a_command_does_other_than_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "_MATCHES", 6)
+    monkeypatch.setattr(demo, "MATCHES", 6)
     with pytest.raises(demo.DemoFailedError, match="search: expected exit status 0 and '6 matches"):
         demo._show(tmp_path)
 
@@ -52,7 +76,7 @@ def test_demo_fails_when_a_command_does_other_than_said(tmp_path: Path, monkeypa
     ("change", "found"), [("lose", "1 messages missing and 0 new"), ("alter", "1 messages missing and 1 new")]
 )
 def test_demo_fails_when_another_message_is_touched(tmp_path: Path, change: str, found: str) -> None:
-    demo._copy_mail(DEMO, tmp_path / "mail")
+    demo.copy_mail(DEMO, tmp_path / "mail")
     before = demo._messages(tmp_path / "mail")
     assert before.total() == 39
     victim = tmp_path / "mail" / "carla" / "001.eml"
@@ -68,7 +92,7 @@ def test_profile_is_accepted_by_the_command_it_is_for(profile: Path, tmp_path: P
     read = read_profile(str(profile))
     criteria = Criteria.from_toml(read.criteria or {}, where=profile.name)
     criteria.require_for(read.values["action"])
-    demo._copy_mail(DEMO, tmp_path / "mail")
+    demo.copy_mail(DEMO, tmp_path / "mail")
     expect = ["--expect-mailboxes", "4"]
     searched = excise("search", "mail", "--profile", str(profile), *expect, cwd=tmp_path)
     assert searched.returncode == 0, searched.stdout

@@ -47,13 +47,26 @@ def test_wheel_holds_the_package_and_the_demo_and_nothing_else(wheel: Path) -> N
     sources = {p.relative_to(ROOT / "src").as_posix() for p in (ROOT / "src").rglob("*.py")}
     mail = {"excise/cli/demo_mail/" + p.relative_to(ROOT / "fixtures" / "demo").as_posix()
             for p in (ROOT / "fixtures" / "demo").rglob("*") if p.is_file()}  # fmt: skip
-    assert sources | mail <= names - info
+    server = {"excise/cli/demo_server/" + p.relative_to(ROOT / "tests" / "ews_server").as_posix()
+              for p in (ROOT / "tests" / "ews_server").rglob("*.py")}  # fmt: skip
+    assert sources | mail | server <= names - info
     assert all(name.startswith("excise/") for name in names - info)
 
 
 def test_installed_wheel_runs_the_demo(installed: tuple[str, ...], tmp_path: Path) -> None:
     done = excise("demo", "--keep", "kept", cwd=tmp_path, program=installed)
     assert done.returncode == 0, done.stdout
+    assert "and none twice." in done.stdout
+
+
+def test_wheel_has_the_exchange_server_of_the_demo(wheel: Path, tmp_path: Path) -> None:
+    """Run from the wheel's own files, with the libraries that are installed here."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "unpacked")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "unpacked")}
+    command = [sys.executable, "-m", "excise", "demo", "--exchange"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "and none twice." in done.stdout
 
 

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from email.parser import BytesHeaderParser
 from pathlib import Path
 
@@ -26,8 +27,8 @@ from excise.cli.screen import say
 from excise.core.errors import ExciseError, UsageError
 from excise.core.files import os_error
 
-_CRITERIA = ["--subject", "Salaries 2026 \N{EN DASH} confidential", "--attachment", "salaries.xlsx"]
-_MATCHES = 5
+CRITERIA = ["--subject", "Salaries 2026 \N{EN DASH} confidential", "--attachment", "salaries.xlsx"]
+MATCHES = 5
 
 
 class DemoFailedError(ExciseError):
@@ -39,16 +40,23 @@ class DemoFailedError(ExciseError):
 
 @click.command("demo")
 @click.option("--keep", type=click.Path(path_type=Path), metavar="DIR", help="Work in this new directory and leave it.")
-def command(keep: Path | None) -> None:
+@click.option("--exchange", is_flag=True, help="On mailboxes of an Exchange server for tests, which runs here.")
+def command(keep: Path | None, exchange: bool) -> None:
     """Show the main job on four small mailboxes in a temporary directory: search, move, verify, prove, restore.
 
     \b
     EXIT STATUS
       0 every step did what was said of it · 1 a step did not · 2 wrong usage
     """
+    show = _show
+    if exchange:
+        from excise.cli import demo_exchange
+
+        demo_exchange.require()
+        show = demo_exchange.show
     if keep is None:
         with tempfile.TemporaryDirectory(prefix="excise-demo-") as place:
-            _show(Path(place))
+            show(Path(place))
         return
     try:
         keep.mkdir(mode=0o700)
@@ -56,54 +64,55 @@ def command(keep: Path | None) -> None:
         raise UsageError(f"{keep}: is there already", hint="Name a directory that does not exist yet.") from error
     except OSError as error:
         raise os_error(error, keep, "making the directory") from error
-    _show(keep.resolve())
+    show(keep.resolve())
     say(f"The mailboxes and the case are in {keep}.")
 
 
 def _show(place: Path) -> None:
-    mail, search = place / "mail", ["search", "mail", *_CRITERIA]
-    _copy_mail(_bundled(), mail)
+    mail, search = place / "mail", ["search", "mail", *CRITERIA]
+    copy_mail(bundled(), mail)
     say(
         "Human Resources sent a message to everybody by mistake. It lies in the mailboxes of Anna (an mbox), Ben (a\n"
         "Maildir) and Carla (.eml files), each time in another encoding; Dora's mbox holds only mail that looks alike."
     )
     before = _messages(mail)
-    _step(place, "Look first. Nothing is changed.", search, f"{_MATCHES} matches in 3 of 4 mailboxes")
-    output = _step(
+    step(place, "Look first. Nothing is changed.", search, f"{MATCHES} matches in 3 of 4 mailboxes")
+    output = step(
         place,
         "Move them: the plan is shown; each message is copied into evidence, read back by another reader and\n"
         "compared; only then is it removed. At a terminal you would type the number of matches; a script states it.",
         [
             "move",
             "mail",
-            *_CRITERIA,
+            *CRITERIA,
             "--case",
             "case",
             "--ticket",
             "DEMO-1",
             "--yes",
             "--expect-matches",
-            str(_MATCHES),
+            str(MATCHES),
         ],
         "Done.",
     )
-    _compare(before, _messages(mail), gone=_MATCHES)
-    say(f"\nPython's own mailbox module agrees: {_MATCHES} messages are gone, all others the same, byte for byte.")
+    _compare(before, _messages(mail), gone=MATCHES)
+    say(f"\nPython's own mailbox module agrees: {MATCHES} messages are gone, all others the same, byte for byte.")
     head = output.rpartition("Audit head: ")[2].split()[0]
     check = ["verify", "case", "--expect-head", head]
-    _step(place, "Verify the case against the audit head that was printed.", check, " 0 do not hold, 0 are not proven")
-    _step(place, "The proof: the same search again finds nothing.", search, "0 matches in 0 of 4 mailboxes")
-    _step(place, "Undo: put them back where they were.", ["restore", "case", "--yes"], "Done.")
-    _step(place, "All are back.", search, f"{_MATCHES} matches in 3 of 4 mailboxes")
+    step(place, "Verify the case against the audit head that was printed.", check, " 0 do not hold, 0 are not proven")
+    step(place, "The proof: the same search again finds nothing.", search, "0 matches in 0 of 4 mailboxes")
+    step(place, "Undo: put them back where they were.", ["restore", "case", "--yes"], "Done.")
+    step(place, "All are back.", search, f"{MATCHES} matches in 3 of 4 mailboxes")
     _compare(before, _messages(mail), gone=0)
     say("\nPython's own mailbox module agrees: every message is there again, byte for byte, and none twice.")
 
 
-def _step(place: Path, text: str, arguments: list[str], expected: str) -> str:
+def step(place: Path, text: str, arguments: list[str], expected: str, settings: Mapping[str, str] | None = None) -> str:
     """Say what comes, run the command as a user would, show what it says and return it, held against ``expected``."""
     say(f"\n{text}")
     say(click.style(f"$ excise {shlex.join(arguments)}", bold=True))
-    environment = os.environ | {"EXCISE_ACCESS_LOG": str(place / "access.jsonl"), "PYTHONIOENCODING": "utf-8"}
+    environment = os.environ | dict(settings or {})
+    environment |= {"EXCISE_ACCESS_LOG": str(place / "access.jsonl"), "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(
         [sys.executable, "-P", "-m", "excise", *arguments],
         cwd=place,
@@ -123,7 +132,7 @@ def _step(place: Path, text: str, arguments: list[str], expected: str) -> str:
     return output
 
 
-def _bundled() -> Path:
+def bundled() -> Path:
     """The demo's mail: beside this file in an installed package, in fixtures/ in a checkout."""
     here = Path(__file__).resolve()
     places = [here.parent / "demo_mail", here.parents[3] / "fixtures" / "demo"]
@@ -135,7 +144,7 @@ def _bundled() -> Path:
     return found
 
 
-def _copy_mail(source: Path, target: Path) -> None:
+def copy_mail(source: Path, target: Path) -> None:
     """Copy the mail, make whole Maildirs of those that lack ``new`` and ``tmp``, and date each file as its message."""
     shutil.copytree(source, target)
     for path in sorted(target.rglob("*")):
