@@ -51,6 +51,7 @@ bench: $(VENV)/.made
 	$(BIN)/python bench/pst.py
 	$(BIN)/python bench/pst_made.py
 	$(BIN)/python bench/report.py
+	$(BIN)/python bench/exchange.py
 
 test-programs:
 	$(SUDO) apt-get update -q
