@@ -52,6 +52,7 @@ bench: $(VENV)/.made
 	$(BIN)/python bench/pst_made.py
 	$(BIN)/python bench/report.py
 	$(BIN)/python bench/exchange.py
+	$(BIN)/python bench/many_matches.py
 
 test-programs:
 	$(SUDO) apt-get update -q

@@ -22,7 +22,7 @@ from excise.core.marker import enclosing_case
 from excise.engine import import_plan, planner, restore, review, run, sweep
 from excise.engine.authority import check_names, check_person, given_policy
 from excise.engine.channel import Channel
-from excise.engine.journal import replay
+from excise.engine.journal import read_journal
 from excise.policy.effective import effective_policy
 from excise.store_api import registry
 from excise.store_api.discovery import Scope, find_mailboxes
@@ -242,7 +242,7 @@ def open_case(root: Path, setting: Setting | None = None) -> Iterator[Work]:
 
 def verify(root: Path, expect_head: str | None = None, trust: Trust | None = None) -> Iterator[Check]:
     """Check everything in the case at ``root``; changes nothing. ``trust``: whose signatures and stamps count."""
-    return verify_case(Case(root), replay, expect_head, trust)
+    return verify_case(Case(root), read_journal, expect_head, trust)
 
 
 def report(root: Path, out: Path | None = None, *, reveal: bool = False) -> Written:

@@ -25,6 +25,8 @@ from excise.core.files import fsync_directory, open_nofollow, os_error
 
 GENESIS = "0" * 64
 _LINE_LIMIT = 64 << 20
+#: What a reader keeps of a record once it has looked at it.
+Keep = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(slots=True)
@@ -37,10 +39,11 @@ class ChainReading:
     torn: int = 0
 
 
-def read_chain(path: Path) -> ChainReading:
+def read_chain(path: Path, keep: Keep | None = None) -> ChainReading:
     """Read and check the log at ``path``; a missing file is an empty log.
 
-    A line that does not fit is a DoesNotVerify naming it, what was expected and what was found.
+    ``keep`` is given each record once it was checked, and says what is kept of it: that of a journal of very many items
+    is large. A line that does not fit is a DoesNotVerify naming it, what was expected and what was found.
     """
     reading = ChainReading()
     try:
@@ -54,7 +57,8 @@ def read_chain(path: Path) -> ChainReading:
             if not line.endswith(b"\n"):
                 reading.torn = len(line) + len(stream.read())
                 break
-            reading.records.append(_checked(path, line[:-1], len(reading.records), reading.head))
+            record = _checked(path, line[:-1], len(reading.records), reading.head)
+            reading.records.append(record if keep is None else keep(record))
             reading.head = sha256_hex(line[:-1])
             reading.whole += len(line)
     return reading
@@ -86,10 +90,11 @@ def _checked(path: Path, line: bytes, seq: int, head: str) -> dict[str, Any]:
 class ChainedLog:
     """A chained log open for appending."""
 
-    def __init__(self, path: Path, *, exclusive: bool = False) -> None:
+    def __init__(self, path: Path, *, exclusive: bool = False, keep: Keep | None = None) -> None:
         """Open the log at ``path``, made if it is missing; a torn last line is cut off and that recorded.
 
-        ``exclusive``: hold it, so that no other process has it open so; LogHeld where one has.
+        ``exclusive``: hold it, so that no other process has it open so; LogHeld where one has. ``keep``: as in
+        ``read_chain``, for what is appended too.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
@@ -98,7 +103,9 @@ class ChainedLog:
             raise os_error(error, path, "opening the log") from error
         if exclusive:
             self._hold(path)
-        reading = read_chain(path)
+        reading = read_chain(path, keep)
+        self._keep = keep
+        self._count = len(reading.records)
         self.path = path
         self._size = reading.whole
         self._broken = False
@@ -139,7 +146,7 @@ class ChainedLog:
         made: list[dict[str, Any]] = []
         head = self.head
         for record in records:
-            full = {**record, "seq": len(self.records) + len(made), "time": iso(now()), "prev": head}
+            full = {**record, "seq": self._count + len(made), "time": iso(now()), "prev": head}
             line = canonical_json(full)
             if len(line) >= _LINE_LIMIT:
                 raise ExciseError(f"{self.path}: a record of {len(line):,} bytes is too large for the log")
@@ -156,7 +163,8 @@ class ChainedLog:
             raise os_error(error, self.path, "writing the log") from error
         self._size += sum(map(len, lines))
         self.head = head
-        self.records.extend(made)
+        self._count += len(made)
+        self.records.extend(made if self._keep is None else map(self._keep, made))
         if self.listener is not None:
             for line, full in zip(lines, made, strict=True):
                 self.listener(line[:-1], full, sha256_hex(line[:-1]))

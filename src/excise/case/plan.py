@@ -12,15 +12,24 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from excise.case.layout import Case
-from excise.core.digests import canonical_json, sha256_hex
+from excise.core.digests import canonical_json, sha256_hex, sha256_stream
 from excise.core.errors import DoesNotVerify, UsageError
-from excise.core.files import open_nofollow, os_error, read_regular, write_durably
+from excise.core.files import (
+    PARTIAL,
+    durable_file,
+    fsync_directory,
+    open_nofollow,
+    os_error,
+    read_regular,
+    write_durably,
+)
 from excise.model.item import Action, Disposal
 
 HEADER = "header.json"
@@ -121,6 +130,43 @@ def excluded_path(directory: Path, unit: int) -> Path:
     return directory / "matches" / f"{unit:05}.excluded.jsonl"
 
 
+class LinesFile:
+    """A file of lines of a plan while it is written, for a ``with`` block: one that fails leaves no file."""
+
+    def __init__(self, path: Path) -> None:
+        """The file at ``path``, made with its first line."""
+        self._path = path
+        self._aside = path.with_name(path.name + PARTIAL)
+        self._digest = sha256()
+        self._stream: BinaryIO | None = None
+        self._files = ExitStack()
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Write one line."""
+        if self._stream is None:
+            self._aside.unlink(missing_ok=True)
+            self._stream = self._files.enter_context(durable_file(self._aside))
+        data = canonical_json(line) + b"\n"
+        self._digest.update(data)
+        self._stream.write(data)
+
+    def finish(self) -> str:
+        """Flush it and give it its name; its SHA-256, which is empty where there were no lines and no file is made."""
+        if self._stream is None:
+            return ""
+        self._files.close()
+        self._aside.rename(self._path)
+        fsync_directory(self._path.parent)
+        return self._digest.hexdigest()
+
+    def __enter__(self) -> LinesFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._files.pop_all():
+            self._aside.unlink(missing_ok=True)
+
+
 def write_plan(case: Case, number: int, header: Mapping[str, Any], units: list[UnitPlan]) -> Plan:
     """Freeze plan ``number``; its match files have been written and flushed."""
     full = {**header, "format": 1, "plan": number, "case": case.id, "case_sha256": case.sha256}
@@ -168,18 +214,30 @@ def _unit(values: dict[str, Any]) -> UnitPlan:
 
 def read_lines(path: Path, expected_sha256: str) -> list[dict[str, Any]]:
     """The lines of a match file, after its hash was found to be the one in the header."""
-    data = read_regular(path)
-    if sha256_hex(data) != expected_sha256:
+    return list(checked_lines(path, expected_sha256))
+
+
+def checked_lines(path: Path, expected_sha256: str) -> Iterator[dict[str, Any]]:
+    """The lines of a match file one at a time, as ``read_lines``: none is given before the file's hash was checked."""
+    with os.fdopen(open_nofollow(path), "rb") as stream:
+        found, _ = sha256_stream(stream)
+    if found != expected_sha256:
         raise DoesNotVerify(
-            f"{path}: expected SHA-256 {expected_sha256[:16]}…, found {sha256_hex(data)[:16]}…: the plan was changed",
+            f"{path}: expected SHA-256 {expected_sha256[:16]}…, found {found[:16]}…: the plan was changed",
             hint="Nothing was touched. Restore the file or start again with a new case.",
         )
-    return [json.loads(line) for line in data.splitlines()]
+    yield from _iterate(path, expected_sha256)
 
 
 def read_matches(plan: Plan, unit: UnitPlan) -> list[dict[str, Any]]:
     """The planned items of a unit, checked against the plan's hash."""
-    return read_lines(matches_path(plan.directory, unit.unit), unit.matches_sha256) if unit.matches_sha256 else []
+    return list(planned_items(plan, unit))
+
+
+def planned_items(plan: Plan, unit: UnitPlan) -> Iterator[dict[str, Any]]:
+    """The planned items of a unit one at a time, as ``read_matches``: none before the plan's hash was checked."""
+    if unit.matches_sha256:
+        yield from checked_lines(matches_path(plan.directory, unit.unit), unit.matches_sha256)
 
 
 def iterate_matches(plan: Plan, unit: UnitPlan) -> Iterator[dict[str, Any]]:
@@ -221,5 +279,5 @@ def _iterate(path: Path, expected_sha256: str) -> Iterator[dict[str, Any]]:
 def all_matches(plan: Plan) -> Iterator[tuple[UnitPlan, dict[str, Any]]]:
     """Every planned item with its unit."""
     for unit in plan.units:
-        for match in read_matches(plan, unit):
+        for match in planned_items(plan, unit):
             yield unit, match

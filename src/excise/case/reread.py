@@ -10,15 +10,18 @@ from __future__ import annotations
 import email
 import email.message
 import email.policy
+import errno
 import hashlib
+import io
 import json
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 from excise.case.reread_pst import compare_pst
 
@@ -26,11 +29,20 @@ _QUOTED = re.compile(rb">+From ")
 _LINE = 64 << 20
 
 
+class Told(NamedTuple):
+    """What the line of an item says of it, once its content was found to be so."""
+
+    sha256: str
+    size: int
+    id: str
+    version: str
+
+
 @dataclass(frozen=True, slots=True)
 class Reread:
-    """What reading a part again gave: items by number with their lines, and everything that does not hold."""
+    """What reading a part again gave: items by number, and everything that does not hold."""
 
-    items: dict[int, dict[str, Any]] = field(default_factory=dict)
+    items: dict[int, Told] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -43,21 +55,14 @@ def reread_part(part: Path, files: Mapping[str, str]) -> Reread:
     found = Reread()
     for name, digest in files.items():
         _compare_file(part / name, digest, found.problems)
-    lines = _index(part, found)
-    for line in lines:
-        if line["item"] in found.items:
-            found.problems.append(f"{part}/items.jsonl: item {line['item']} stands there twice")
-        place = line.get("pst")
-        in_pst = isinstance(place, dict) and place.get("content") is not None
-        if line.get("mbox") is None and line.get("eml") is None and not in_pst:
-            found.problems.append(f"{part}/items.jsonl: item {line['item']} has no content in this part")
-        found.items[line["item"]] = line
-    if any(line.get("mbox") is not None for line in lines) or (part / "messages.mbox").exists():
-        _compare_mbox(part / "messages.mbox", lines, found.problems)
-    _compare_eml(part, lines, found.problems)
-    _compare_properties(part, lines, found.problems)
-    if any(line.get("pst") is not None for line in lines) or (part / "messages.pst").exists():
-        _compare_pst(part / "messages.pst", lines, found.problems)
+    path = part / "items.jsonl"
+    try:
+        stream = _open(path)
+    except OSError as error:
+        found.problems.append(f"{path}: cannot be read: {error.strerror}")
+        stream = io.BytesIO()
+    with stream:
+        _compare_part(part, _Lines(path, stream, found.problems), found)
     expected = {"items.jsonl", "messages.mbox", "messages.pst", "eml", "properties.jsonl"}
     found.problems.extend(
         f"{part}/{name}: does not belong to a part"
@@ -66,26 +71,59 @@ def reread_part(part: Path, files: Mapping[str, str]) -> Reread:
     return found
 
 
-def _index(part: Path, found: Reread) -> list[dict[str, Any]]:
-    path, lines = part / "items.jsonl", []
-    wanted = {"item": int, "sha256": str, "size": int, "evidence": str, "id": str, "version": str, "folder": str}
-    try:
-        stream = _open(path)
-    except OSError as error:
-        found.problems.append(f"{path}: cannot be read: {error.strerror}")
-        return []
-    with stream:
+def _compare_part(part: Path, lines: _Lines, found: Reread) -> None:
+    for line in lines:
+        if line["item"] in found.items:
+            found.problems.append(f"{part}/items.jsonl: item {line['item']} stands there twice")
+        place = line.get("pst")
+        in_pst = isinstance(place, dict) and place.get("content") is not None
+        if line.get("mbox") is None and line.get("eml") is None and not in_pst:
+            found.problems.append(f"{part}/items.jsonl: item {line['item']} has no content in this part")
+        found.items[line["item"]] = Told(line["sha256"], line["size"], line["id"], line["version"])
+    if any(line.get("mbox") is not None for line in lines) or (part / "messages.mbox").exists():
+        _compare_mbox(part / "messages.mbox", lines, found.problems)
+    _compare_eml(part, lines, found.problems)
+    _compare_properties(part, lines, found.problems)
+    if any(line.get("pst") is not None for line in lines) or (part / "messages.pst").exists():
+        _compare_pst(part / "messages.pst", lines, found.problems)
+
+
+class _Lines(Sequence[dict[str, Any]]):
+    """The lines of ``items.jsonl`` that are records of items. In memory are only their places in the file."""
+
+    _WANTED: ClassVar = {"item": int, "sha256": str, "size": int, "evidence": str, "id": str, "version": str}
+    _WANTED |= {"folder": str}
+    _KEPT = (*_WANTED, "message_id", "mbox", "eml", "pst", "properties")
+
+    def __init__(self, path: Path, stream: BinaryIO, problems: list[str]) -> None:
+        """Read all; ``problems`` is told of lines that are something else."""
+        self._stream, self._path = stream, path
+        self._places = array("Q")
+        place = 0
         for number, raw in enumerate(iter(lambda: stream.readline(_LINE), b""), 1):
-            try:
-                line = json.loads(raw)
-                fits = raw.endswith(b"\n") and all(isinstance(line[key], kind) for key, kind in wanted.items())
-            except (ValueError, KeyError, TypeError, RecursionError):
-                fits = False
-            if fits:
-                lines.append(line)
+            if self._fits(raw):
+                self._places.append(place)
             else:
-                found.problems.append(f"{path}: line {number}: expected the record of an item, found something else")
-    return lines
+                problems.append(f"{path}: line {number}: expected the record of an item, found something else")
+            place += len(raw)
+
+    def _fits(self, raw: bytes) -> bool:
+        try:
+            line = json.loads(raw)
+            return raw.endswith(b"\n") and all(isinstance(line[key], kind) for key, kind in self._WANTED.items())
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return False
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: Any) -> Any:
+        self._stream.seek(self._places[index])
+        raw = self._stream.readline(_LINE)
+        if not self._fits(raw):
+            raise OSError(errno.EIO, "it changed while it was read", str(self._path))
+        line = json.loads(raw)
+        return {key: line.get(key) for key in self._KEPT}
 
 
 def _compare_file(path: Path, expected: str, problems: list[str]) -> None:
@@ -132,7 +170,7 @@ def walk_mboxrd(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
         yield start, b"".join(body[:-1])
 
 
-def _compare_mbox(path: Path, lines: list[dict[str, Any]], problems: list[str]) -> None:
+def _compare_mbox(path: Path, lines: _Lines, problems: list[str]) -> None:
     try:
         with _open(path) as stream:
             number = 0
@@ -154,7 +192,7 @@ def _compare_mbox(path: Path, lines: list[dict[str, Any]], problems: list[str]) 
         problems.append(f"{path}: {error}")
 
 
-def _compare_pst(path: Path, lines: list[dict[str, Any]], problems: list[str]) -> None:
+def _compare_pst(path: Path, lines: _Lines, problems: list[str]) -> None:
     def compare(place: str, content: bytes, line: Mapping[str, Any]) -> None:
         _compare(place, content, line, problems)
 
@@ -164,7 +202,7 @@ def _compare_pst(path: Path, lines: list[dict[str, Any]], problems: list[str]) -
         problems.append(f"{path}: cannot be read: {error.strerror}")
 
 
-def _compare_eml(part: Path, lines: list[dict[str, Any]], problems: list[str]) -> None:
+def _compare_eml(part: Path, lines: _Lines, problems: list[str]) -> None:
     named = set()
     for line in lines:
         if line.get("eml") is None:
@@ -215,7 +253,7 @@ def _has_id(message: email.message.Message, message_id: str) -> bool:
     return any(message_id in str(value) for name, value in message.items() if name.lower() == "message-id")
 
 
-def _compare_properties(part: Path, lines: list[dict[str, Any]], problems: list[str]) -> None:
+def _compare_properties(part: Path, lines: _Lines, problems: list[str]) -> None:
     expected = {line["evidence"]: line["properties"] for line in lines if line.get("properties")}
     path = part / "properties.jsonl"
     if not expected and not path.exists():

@@ -20,6 +20,7 @@ the journal calls preserved is in it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,10 @@ from excise.case.plan import (
     HEADER,
     Plan,
     UnitPlan,
+    checked_lines,
     iterate_excluded,
     lost_path,
     matches_path,
-    read_lines,
     read_plan,
     untestable_path,
 )
@@ -45,14 +46,14 @@ from excise.case.recorded import PROOFS, file_problem, order_problems, recorded_
 from excise.case.reread import reread_part
 from excise.case.verify_proofs import Check, Trust, check_proofs
 from excise.core.errors import ExciseError
-from excise.core.files import PARTIAL, read_regular
+from excise.core.files import PARTIAL, open_nofollow, read_regular
 from excise.core.marker import CASE_FILE
 from excise.model.item import Action
 
 __all__ = ["Check", "Trust", "verify_case"]
 
-#: Replays a unit's journal: (plan, unit, records, path) -> item number -> its status; raises DoesNotVerify.
-Replay = Callable[[list[dict[str, Any]], list[int], str], dict[int, Any]]
+#: Reads a unit's journal: (path, planned items) -> the status of each item, the records; raises DoesNotVerify.
+Replay = Callable[[Path, list[int]], tuple[dict[int, Any], ChainReading]]
 
 
 def verify_case(
@@ -172,11 +173,11 @@ def _check_units(case: Case, plan: Plan, audit: ChainReading, replay: Replay) ->
         ):
             if digest:
                 try:
-                    lines = read_lines(path, digest)
+                    items = [line["item"] for line in checked_lines(path, digest) if "item" in line]
                 except (ExciseError, OSError, ValueError) as error:
                     problems.append(getattr(error, "message", f"{path}: {error}"))
                 else:
-                    matches = matches or [line["item"] for line in lines if "item" in line]
+                    matches = matches or items
         try:
             for _ in iterate_excluded(plan, unit):
                 pass
@@ -197,10 +198,11 @@ def _unit_problems(
     records: list[dict[str, Any]] = []
     for path, key in ((directory / "audit.jsonl", "audit_head"), (directory / "journal.jsonl", "journal_head")):
         try:
-            reading = read_chain(path)
             if key == "journal_head":
-                status = replay(reading.records, matches, str(path))
+                status, reading = replay(path, matches)
                 records = reading.records
+            else:
+                reading = read_chain(path)
         except ExciseError as error:
             problems.append(error.message)
             continue
@@ -239,7 +241,7 @@ def _evidence_problems(
     case: Case, plan: Plan, unit: UnitPlan, status: dict[int, Any], records: list[dict[str, Any]]
 ) -> list[str]:
     problems: list[str] = []
-    there: dict[int, dict[str, Any]] = {}
+    there: dict[int, str] = {}
     place = case.evidence_dir(plan.number, unit.unit)
     for part in sorted(place.iterdir()) if place.is_dir() else ():
         try:
@@ -252,10 +254,9 @@ def _evidence_problems(
             problems.append(f"{part}: {error.strerror}")
             continue
         problems += found.problems
-        there |= {item: line | {"part": part.name} for item, line in found.items.items()}
+        there |= {item: line.sha256 for item, line in found.items.items()}
     for number, item in status.items():
-        line = there.get(number)
-        if item.sha256 and item.state != "fetched" and (line is None or line["sha256"] != item.sha256):
+        if item.sha256 and item.state != "fetched" and there.get(number) != item.sha256:
             problems.append(f"{place}: item {number}: the evidence is not what was hashed when it was fetched")
         if item.outcome == "removed" and not item.sha256:
             problems.append(f"{place}: item {number}: removed, but the journal knows of no evidence")
@@ -308,14 +309,23 @@ def _check_copies(case: Case, plan: Plan, bag: Path) -> Iterator[Check]:
     ]
     for living, copy, grows in pairs:
         try:
-            a, b = read_regular(living), read_regular(copy)
+            same = _begins_with(living, copy, grows=grows)
         except OSError as error:
             yield Check(str(living.relative_to(case.root)), False, f"{living}: {error.strerror}")
             continue
-        if not (a.startswith(b) if grows else a == b):
+        if not same:
             yield Check(
                 str(living.relative_to(case.root)), False, f"{living}: differs from its copy in the sealed {bag.name}"
             )
+
+
+def _begins_with(living: Path, copy: Path, *, grows: bool) -> bool:
+    """True where ``living`` has the bytes of ``copy``, and more only if it ``grows``."""
+    with os.fdopen(open_nofollow(living), "rb") as new, os.fdopen(open_nofollow(copy), "rb") as old:
+        while piece := old.read(1 << 20):
+            if new.read(len(piece)) != piece:
+                return False
+        return grows or not new.read(1)
 
 
 def _searched(case: Case, number: int) -> bool:

@@ -190,10 +190,13 @@ class Place:
 
 
 class Chain:
-    """A chained log that was read: its records, the head after each, and what is wrong (nothing is read after that)."""
+    """A chained log that was read: its records, the head after each, and what is wrong (nothing is read after that).
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.torn, self.problem = path, 0, ""
+    ``look`` is given each record, and gives what is kept of it: that of a journal of very many items is large.
+    """
+
+    def __init__(self, path: Path, look: Callable[[dict[str, Any]], dict[str, Any]] = lambda record: record) -> None:
+        self.path, self.torn, self.problem, self.look = path, 0, "", look
         self.records: list[dict[str, Any]] = []
         self.heads: list[str] = []
         try:
@@ -217,7 +220,7 @@ class Chain:
             record = self._checked(line[:-1])
             if record is None:
                 return
-            self.records.append(record)
+            self.records.append(self.look(record))
             self.heads.append(sha256(line[:-1]))
 
     def _checked(self, line: bytes) -> dict[str, Any] | None:
@@ -470,6 +473,7 @@ class UnitCheck:
         self.problems: list[str] = []
         self.unchecked: list[str] = []
         self.status: Status = {}
+        self.possible = True
 
     def check(self) -> Status:
         """Check the unit; item number -> [state, sha256, part, outcome]."""
@@ -501,12 +505,13 @@ class UnitCheck:
                 self.problems.append(f"{path}: the plan's header has no hash of it")
             return
         try:
-            data = read_file(path)
-            if sha256(data) != digest:
+            found, _ = file_sha256(path)
+            if found != digest:
                 self.problems.append(
-                    f"{path}: expected SHA-256 {digest[:16]}…, found {sha256(data)[:16]}…: the plan was changed"
+                    f"{path}: expected SHA-256 {digest[:16]}…, found {found[:16]}…: the plan was changed"
                 )
-            items = [json.loads(line).get("item") for line in io.BytesIO(data)]
+            with open_file(path) as stream:
+                items = [json.loads(line).get("item") for line in stream]
             if key == "matches":
                 if len(items) != self.matches or items != list(range(1, len(items) + 1)):
                     self.problems.append(f"{path}: expected items 1 to {self.matches} in order, found others")
@@ -520,7 +525,10 @@ class UnitCheck:
         """Both logs are whole chains that hold the bound heads; the journal follows the table of states."""
         bound = [r for r in self.whole.audit.of("unit-finished", self.plan) if r.get("unit") == self.number]
         directory = self.place.unit(self.number)
-        chains = {"audit_head": Chain(directory / "audit.jsonl"), "journal_head": Chain(directory / "journal.jsonl")}
+        chains = {
+            "audit_head": Chain(directory / "audit.jsonl"),
+            "journal_head": Chain(directory / "journal.jsonl", self.replay),
+        }
         for key, chain in chains.items():
             if chain.problem:
                 self.problems.append(chain.problem)
@@ -533,18 +541,25 @@ class UnitCheck:
             if last and last != chain.head and not lost and not given_up and not self.whole.under_way(self.plan):
                 self.problems.append(f"{chain.path}: records follow the last head that the audit log bound")
         journal = chains["journal_head"]
-        for record in journal.records:
-            if record["type"] in EVENTS:
-                try:
-                    self.apply(record, journal.path)
-                except Wrong as error:
-                    self.problems.append(str(error))
-                    break
-                except SEEMS_WRONG:
-                    self.problems.append(f"{journal.path}: record {record['seq']}: not an event of planned items")
-                    break
         self.check_counts(bound, journal)
         return journal
+
+    def replay(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Apply a record of the journal, unless one before was impossible; what is kept of it."""
+        if record["type"] not in EVENTS:
+            return record
+        path = self.place.unit(self.number) / "journal.jsonl"
+        try:
+            if self.possible:
+                self.apply(record, path)
+        except Wrong as error:
+            self.problems.append(str(error))
+            self.possible = False
+        except SEEMS_WRONG:
+            self.problems.append(f"{path}: record {record['seq']}: not an event of planned items")
+            self.possible = False
+        items = record.get("items")
+        return {**record, "items": items[:1] if isinstance(items, list) and record["type"] == "ended" else []}
 
     def apply(self, record: dict[str, Any], path: Path) -> None:
         """One event of the journal."""
@@ -910,20 +925,31 @@ class BagCheck:
         """outcome.csv has a row for each planned item, in order, with the outcome and hash of the journal."""
         path = self.bag / "data" / "records" / "outcome.csv"
         try:
-            text = read_file(path).decode("utf-8")
-            rows = [(int(r["unit"]), int(r["item"]), r) for r in csv.DictReader(text.splitlines(keepends=True))]
-        except Wrong:
+            with open_file(path) as stream, io.TextIOWrapper(stream, "utf-8", newline="") as text:
+                self.compare_outcomes(path, csv.DictReader(text))
+        except OSError:
             return
-        except SEEMS_WRONG:
+        except (csv.Error, *SEEMS_WRONG):
             self.problems.append(f"{path}: expected a table of outcomes, found something else")
-            return
-        expected = [(unit, item, s) for unit, status in self.statuses.items() for item, s in status.items()]
-        if [row[:2] for row in rows] != [entry[:2] for entry in expected]:
-            self.problems.append(f"{path}: expected the {len(expected)} planned items in order, found others")
-            return
-        for number, ((_, item, row), (_, _, (_, digest, _, outcome))) in enumerate(zip(rows, expected), 2):
+
+    def compare_outcomes(self, path: Path, rows: csv.DictReader[str]) -> None:
+        """Each row against the journal."""
+        expected = ((unit, item, s) for unit, status in self.statuses.items() for item, s in status.items())
+        wrong = []
+        for number, row in enumerate(rows, 2):
+            unit, item, told = next(expected, (0, 0, ["", "", 0, None]))
+            if (int(row["unit"]), int(row["item"])) != (unit, item):
+                count = sum(map(len, self.statuses.values()))
+                self.problems.append(
+                    f"{path}: line {number}: expected the {count} planned items in order, found others"
+                )
+                return
+            _, digest, _, outcome = told
             if row["outcome"] != (outcome or "") or (digest and row["sha256"] != digest):
-                self.problems.append(f"{path}: line {number}: item {item}: not what the journal says")
+                wrong.append(f"{path}: line {number}: item {item}: not what the journal says")
+        if next(expected, None) is not None:
+            self.problems.append(f"{path}: expected all planned items in order, found fewer")
+        self.problems += wrong
 
     def check_copies(self) -> None:
         """The living records are those in the bag, or for logs, begin with them."""
@@ -943,12 +969,21 @@ class BagCheck:
             pairs.append((root / "units" / path.relative_to(records / "units"), path, True))
         for living, copy, grows in pairs:
             try:
-                new, old = read_file(living), read_file(copy)
-            except Wrong as error:
-                self.problems.append(str(error))
+                same = begins_with(living, copy, grows)
+            except OSError as error:
+                self.problems.append(f"{error.filename or living}: cannot be read: {error.strerror or error}")
                 continue
-            if not (new.startswith(old) if grows else new == old):
+            if not same:
                 self.problems.append(f"{living}: differs from its copy in the sealed {self.name}")
+
+
+def begins_with(living: Path, copy: Path, grows: bool) -> bool:
+    """True where ``living`` has the bytes of ``copy``, and more only if it ``grows``."""
+    with open_file(living) as new, open_file(copy) as old:
+        for piece in iter(lambda: old.read(1 << 20), b""):
+            if new.read(len(piece)) != piece:
+                return False
+        return grows or not new.read(1)
 
 
 class Proofs:

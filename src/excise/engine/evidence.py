@@ -8,6 +8,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cached_property
+from hashlib import blake2b
+from hashlib import sha256 as new_sha256
 from pathlib import Path
 from typing import Any
 
@@ -93,10 +95,47 @@ def _from_pst(pst: PstFile, place: Mapping[str, Any]) -> bytes:
 
 def part_lines(part: Path, sha256: str = "") -> dict[int, dict[str, Any]]:
     """The lines of a committed part by item number; DoesNotVerify where their file has not ``sha256``."""
-    data = read_regular(part / ITEMS)
-    if sha256 not in ("", sha256_hex(data)):
-        raise DoesNotVerify(f"{part / ITEMS}: not the lines that were written, by their SHA-256")
-    return {line["item"]: line for line in map(json.loads, data.splitlines())}
+    with ExitStack() as stack:
+        return dict(PartLines(part, stack, sha256))
+
+
+class PartLines(Mapping[int, dict[str, Any]]):
+    """The lines of a committed part by item number, read from its file when they are asked for.
+
+    In memory are their places and digests: a line that was changed since is a DoesNotVerify.
+    """
+
+    def __init__(self, part: Path, files: ExitStack, sha256: str = "") -> None:
+        """Read all once; DoesNotVerify where the file has not ``sha256``. It stays open until ``files`` is closed."""
+        self._path = part / ITEMS
+        self._stream = files.enter_context(os.fdopen(open_nofollow(self._path), "rb"))
+        self._places: dict[int, tuple[int, bytes]] = {}
+        digest, place = new_sha256(), 0
+        for raw in self._stream:
+            digest.update(raw)
+            self._places[json.loads(raw)["item"]] = (place, _short(raw))
+            place += len(raw)
+        if sha256 not in ("", digest.hexdigest()):
+            raise DoesNotVerify(f"{self._path}: not the lines that were written, by their SHA-256")
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        place, digest = self._places[item]
+        self._stream.seek(place)
+        raw = self._stream.readline()
+        if _short(raw) != digest:
+            raise DoesNotVerify(f"{self._path}: item {item}: its line was changed while it was read")
+        line: dict[str, Any] = json.loads(raw)
+        return line
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
+def _short(raw: bytes) -> bytes:
+    return blake2b(raw, digest_size=16).digest()
 
 
 class PartReader:
@@ -106,7 +145,7 @@ class PartReader:
         """Nothing is read yet. ``items_sha256``: what ``items.jsonl`` must have, where it is known."""
         self.part = part
         self._items_sha256 = items_sha256
-        self._lines: dict[int, dict[str, Any]] | None = None
+        self._lines: PartLines | None = None
         self._files = ExitStack()
         self._records = Records(part / PROPERTIES)
 
@@ -118,12 +157,12 @@ class PartReader:
     def _pst(self) -> PstFile | None:
         return self._files.enter_context(_open_pst(self.part)) if (self.part / PST).exists() else None
 
-    def lines(self) -> dict[int, dict[str, Any]]:
+    def lines(self) -> Mapping[int, dict[str, Any]]:
         """The part's lines by item number. DoesNotVerify where they are none, SourceUnavailable for the disk's
         faults."""
         if self._lines is None:
             try:
-                self._lines = part_lines(self.part, self._items_sha256)
+                self._lines = PartLines(self.part, self._files, self._items_sha256)
             except OSError as error:
                 raise os_error(error, self.part, "reading the evidence") from error
             except (ValueError, KeyError, TypeError, RecursionError) as error:

@@ -8,7 +8,7 @@ that removes can be given one.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -198,7 +198,7 @@ class PartSource:
         """Close what was opened."""
         self._reader.close()
 
-    def _lines(self) -> dict[int, dict[str, Any]]:
+    def _lines(self) -> Mapping[int, dict[str, Any]]:
         """The lines of the part; DoesNotVerify where one is not as the format has it (a case is input, S27)."""
         lines = self._reader.lines()
         if not self._checked:

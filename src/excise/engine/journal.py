@@ -7,11 +7,11 @@ cannot both work on one mailbox.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from excise.case.chain import ChainedLog
+from excise.case.chain import ChainedLog, ChainReading, read_chain
 from excise.core.errors import DoesNotVerify
 from excise.engine.states import Event, State, next_state
 from excise.model.item import Outcome
@@ -35,18 +35,33 @@ class ItemStatus:
         self.placed: str | None = None
 
 
-def replay(records: Iterable[dict[str, Any]], items: Iterable[int], where: str) -> dict[int, ItemStatus]:
-    """The status of each item by number, from the journal's records; DoesNotVerify for an impossible journal."""
-    status = {item: ItemStatus() for item in items}
-    for record in records:
-        if record["type"] in _EVENTS:
-            try:
-                _apply(status, record, where)
-            except (KeyError, TypeError, ValueError, IndexError) as error:
-                raise DoesNotVerify(
-                    f"{where}: record {record['seq']}: expected an event of items, found something else"
-                ) from error
-    return status
+class _Replay:
+    """Applies each record that it is given to ``status``, and keeps of its items only the first of those that ended."""
+
+    def __init__(self, items: Iterable[int], where: str) -> None:
+        self.status = {item: ItemStatus() for item in items}
+        self._where = where
+
+    def __call__(self, record: dict[str, Any]) -> dict[str, Any]:
+        if record["type"] not in _EVENTS:
+            return record
+        try:
+            _apply(self.status, record, self._where)
+            kept = record["items"][:1] if record["type"] == Event.ENDED else []
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise DoesNotVerify(
+                f"{self._where}: record {record['seq']}: expected an event of items, found something else"
+            ) from error
+        return {**record, "items": kept}
+
+
+def read_journal(path: Path, items: Iterable[int]) -> tuple[dict[int, ItemStatus], ChainReading]:
+    """The status of each item by number, and the journal's records; DoesNotVerify for an impossible journal.
+
+    Of a record's items, which ``status`` tells of, only the first is kept where they ended, and none otherwise.
+    """
+    replay = _Replay(items, str(path))
+    return replay.status, read_chain(path, replay)
 
 
 def _apply(status: dict[int, ItemStatus], record: dict[str, Any], where: str) -> None:
@@ -64,15 +79,15 @@ def _apply(status: dict[int, ItemStatus], record: dict[str, Any], where: str) ->
 class Journal:
     """The journal of one unit, held by this process."""
 
-    def __init__(self, path: Path, items: Sequence[int]) -> None:
+    def __init__(self, path: Path, items: Iterable[int]) -> None:
         """Open and replay the journal at ``path`` for the planned ``items``. Refused where another process holds it."""
-        self._log = ChainedLog(path, exclusive=True)
-        self.path = path
-        self.status = replay(self._log.records, items, str(path))
+        replay = _Replay(items, str(path))
+        self.status = replay.status
+        self._log = ChainedLog(path, exclusive=True, keep=replay)
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """All records."""
+        """All records, without the items of events: ``status`` tells of them."""
         return self._log.records
 
     @property
@@ -89,7 +104,6 @@ class Journal:
         record = {"type": event, "items": list(items), **facts}
         if record["items"]:
             self._log.append(record)
-            _apply(self.status, self._log.records[-1], str(self.path))
 
     def ended(self, outcomes: Iterable[tuple[int, Outcome, str]]) -> None:
         """Record how it ended for items: number, outcome, detail."""

@@ -15,11 +15,10 @@ from typing import Any
 from excise.case.chain import ChainedLog
 from excise.case.layout import Case
 from excise.case.parts import EvidenceKind
-from excise.case.plan import Caps, Plan, UnitPlan, all_matches, matches_path, untestable_path, write_plan
+from excise.case.plan import Caps, LinesFile, Plan, UnitPlan, all_matches, matches_path, untestable_path, write_plan
 from excise.core.clock import iso, now
-from excise.core.digests import canonical_json, sha256_hex
 from excise.core.errors import Interrupted, Refused, UsageError
-from excise.core.files import free_space, write_durably
+from excise.core.files import free_space
 from excise.criteria import Criteria
 from excise.engine.authority import HELD, allowed, limited, narrow_only
 from excise.engine.channel import Channel, Progress, UnitError, run_units
@@ -214,28 +213,23 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
     """Search one mailbox and write its two files of lines."""
     searched, count, doubtful, held, size = Searched(), 0, 0, 0, 0
     removes, whole = task.unit.disposal != Disposal.COPY, task.unit.hold.startswith(HELD)
-    lines: list[bytes] = []
-    rest: list[bytes] = []
     ids: list[str] = []
-    for found in open_and_search(task.info, Criteria.from_canonical(task.criteria), searched, channel):
-        if isinstance(found, NotTested):
-            rest.append(canonical_json(not_tested_line(found)) + b"\n")
-            continue
-        count += 1
-        doubtful += bool(found.doubt)
-        size += found.envelope.get("size") or 0
-        hold = task.holds.item(task.unit.name, found.envelope) if removes and not whole else ""
-        held += removes and not found.doubt and (whole or bool(hold))
-        ids += [] if found.doubt or whole or hold else [found.id]
-        lines.append(canonical_json(match_line(count, found) | ({"hold": hold} if hold else {})) + b"\n")
-    hashes = []
-    for path, content in (
-        (matches_path(task.directory, task.unit.unit), lines),
-        (untestable_path(task.directory, task.unit.unit), rest),
+    with (
+        LinesFile(matches_path(task.directory, task.unit.unit)) as lines,
+        LinesFile(untestable_path(task.directory, task.unit.unit)) as rest,
     ):
-        if content:
-            write_durably(path, content)
-        hashes.append(sha256_hex(b"".join(content)) if content else "")
+        for found in open_and_search(task.info, Criteria.from_canonical(task.criteria), searched, channel):
+            if isinstance(found, NotTested):
+                rest.add(not_tested_line(found))
+                continue
+            count += 1
+            doubtful += bool(found.doubt)
+            size += found.envelope.get("size") or 0
+            hold = task.holds.item(task.unit.name, found.envelope) if removes and not whole else ""
+            held += removes and not found.doubt and (whole or bool(hold))
+            ids += [] if found.doubt or whole or hold or not task.rewrite else [found.id]
+            lines.add(match_line(count, found) | ({"hold": hold} if hold else {}))
+        hashes = [lines.finish(), rest.finish()]
     tally = searched.tally
     refused = task.unit.refused or over_cap(task.caps, task.unit.disposal, count, tally.seen)
     # Where a cap refuses, a review may still bring it below.

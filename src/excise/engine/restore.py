@@ -23,7 +23,7 @@ from excise.core.errors import DoesNotVerify, SourceUnavailable, UsageError
 from excise.core.files import write_durably
 from excise.engine.channel import Channel
 from excise.engine.evidence import PartReader, check_bags
-from excise.engine.journal import replay
+from excise.engine.journal import read_journal
 from excise.engine.putting import PutRun, run_put_unit
 from excise.engine.unit import UnitResult, UnitTask
 from excise.model.item import Action, Deposit, Outcome
@@ -139,7 +139,7 @@ def _removed_lines(
     matches = {match["item"]: match for match in read_matches(plan, unit)}
     twins: Counter[tuple[str, str]] = Counter()
     path = case.unit_dir(unit.unit) / "journal.jsonl"
-    status = replay(read_chain(path).records, matches, str(path))
+    status, _ = read_journal(path, matches)
     for number, item in status.items():
         twins[matches[number]["folder"], matches[number]["version"]] += item.outcome in _GONE
     for number, item in status.items():

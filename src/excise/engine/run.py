@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from excise.case.bag import is_sealed, seal, tag_manifest_sha256, validate
-from excise.case.chain import ChainedLog, read_chain
+from excise.case.chain import ChainedLog
 from excise.case.layout import VERIFIER, Case, who
 from excise.case.parts import ITEMS as ITEM_LINES
 from excise.case.parts import committed_parts
-from excise.case.plan import Plan, UnitPlan, iterate_matches, read_matches
+from excise.case.plan import Plan, UnitPlan, planned_items
 from excise.case.records import ITEMS, LOST, OUTCOME, SCOPE, csv_bytes, item_row
 from excise.core.errors import STATUS_ORDER, ConfirmationMissing, DoesNotVerify, Refused, UsageError, worst_status
 from excise.core.files import os_error, write_durably
@@ -28,7 +28,7 @@ from excise.engine.approval import ApprovalMissing
 from excise.engine.authority import Checked, check_authority
 from excise.engine.channel import Channel, Progress, UnitError, run_units
 from excise.engine.import_run import run_import_unit
-from excise.engine.journal import Journal, replay
+from excise.engine.journal import ItemStatus, Journal, read_journal
 from excise.engine.planner import check_space
 from excise.engine.remaking import lost_of
 from excise.engine.restore import run_restore_unit
@@ -192,26 +192,25 @@ def _give_up(case: Case, plan: Plan) -> None:
     for unit in plan.units:
         if unit.matches:
             case.make(case.unit_dir(unit.unit))
-            matches = [match["item"] for match in read_matches(plan, unit)]
-            journal = Journal(case.unit_dir(unit.unit) / "journal.jsonl", matches)
+            items = [match["item"] for match in planned_items(plan, unit)]
+            journal = Journal(case.unit_dir(unit.unit) / "journal.jsonl", items)
             try:
                 journal.give_up()
             finally:
                 journal.close()
 
 
-def unit_status(case: Case, plan: Plan, unit: UnitPlan) -> tuple[list[dict[str, Any]], dict[int, Any]]:
-    """The planned items of a unit and the status of each, read from its journal."""
-    matches = read_matches(plan, unit)
-    path = case.unit_dir(unit.unit) / "journal.jsonl"
-    return matches, replay(read_chain(path).records, [match["item"] for match in matches], str(path))
+def unit_status(case: Case, plan: Plan, unit: UnitPlan) -> dict[int, ItemStatus]:
+    """The status of each planned item of a unit by its number, read from its journal."""
+    items = [match["item"] for match in planned_items(plan, unit)]
+    return read_journal(case.unit_dir(unit.unit) / "journal.jsonl", items)[0]
 
 
 def unit_counts(case: Case, plan: Plan) -> list[tuple[UnitPlan, Counter[str]]]:
     """Each unit of a plan with its items counted by outcome, or by state where they have none yet."""
     counts = []
     for unit in plan.units:
-        _, items = unit_status(case, plan, unit)
+        items = unit_status(case, plan, unit)
         counts.append((unit, Counter(str(item.outcome or item.state) for item in items.values())))
     return counts
 
@@ -222,8 +221,7 @@ def _count(case: Case, plan: Plan, result: RunResult) -> None:
         result.lost += len(lost)
         result.more_lost |= any(line["id"] is None for line in lost)
         if unit.matches:
-            _, status = unit_status(case, plan, unit)
-            for item in status.values():
+            for item in unit_status(case, plan, unit).values():
                 if item.outcome is None:
                     result.open_items += 1
                 else:
@@ -315,9 +313,8 @@ def outcome_rows(case: Case, plan: Plan) -> Iterator[dict[str, Any]]:
     for unit in plan.units:
         if not unit.matches:
             continue
-        path = case.unit_dir(unit.unit) / "journal.jsonl"
-        status = replay(read_chain(path).records, range(1, unit.matches + 1), str(path))
-        for match in iterate_matches(plan, unit):
+        status, _ = read_journal(case.unit_dir(unit.unit) / "journal.jsonl", range(1, unit.matches + 1))
+        for match in planned_items(plan, unit):
             item = status[match["item"]]
             yield {
                 "unit": unit.unit,

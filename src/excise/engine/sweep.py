@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 
-from excise.case.chain import ChainedLog, read_chain
+from excise.case.chain import ChainedLog
 from excise.case.layout import Case
 from excise.case.parts import EvidenceKind
 from excise.case.plan import Caps, Plan, UnitPlan, iterate_excluded, iterate_matches, read_plan
 from excise.core.errors import DoesNotVerify, UsageError
 from excise.criteria import Criteria
 from excise.engine.family import Keys, add_keys, family_criteria
-from excise.engine.journal import replay
+from excise.engine.journal import read_journal
 from excise.engine.planner import Order
 from excise.engine.review import Exclusion
 from excise.model.item import Action, Disposal, Outcome
@@ -134,7 +134,7 @@ def _known(case: Case, before: int) -> dict[str, Known]:
 
 def _add_outcomes(case: Case, plan: Plan, unit: UnitPlan, known: Known) -> None:
     path = case.unit_dir(unit.unit) / "journal.jsonl"
-    status = replay(read_chain(path).records, range(1, unit.matches + 1), str(path))
+    status, _ = read_journal(path, range(1, unit.matches + 1))
     for match in iterate_matches(plan, unit):
         item = status[match["item"]]
         if plan.action is Action.RESTORE:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from sys import intern
+from typing import Any, NamedTuple
 
 from excise.case.chain import ChainedLog
 from excise.case.layout import Case
@@ -26,7 +27,7 @@ from excise.case.parts import (
     part_name,
     partial_name,
 )
-from excise.case.plan import Plan, UnitPlan, iterate_excluded, read_matches, read_plan
+from excise.case.plan import Plan, UnitPlan, iterate_excluded, planned_items, read_plan
 from excise.case.reread import reread_part
 from excise.core.clock import iso, now
 from excise.core.digests import sha256_hex
@@ -84,6 +85,23 @@ class UnitResult:
     exit_code: int = 0
 
 
+class _Planned(NamedTuple):
+    """What a run needs of a planned item, of which there may be very many."""
+
+    id: str
+    version: str
+    folder: str
+    doubt: str
+    message_id: str | None
+    matched: tuple[str, ...]
+
+    @classmethod
+    def of(cls, line: Mapping[str, Any]) -> _Planned:
+        """From the item's line in the plan."""
+        folder, matched = intern(line["folder"]), tuple(map(intern, line["matched"]))
+        return cls(line["id"], line["version"], folder, line["doubt"], line["envelope"]["message_id"], matched)
+
+
 class _Waiting:
     """Fetched items on their way into parts; only the first is in memory."""
 
@@ -103,7 +121,7 @@ class UnitRun:
     def __init__(self, case: Case, plan: Plan, unit: UnitPlan, channel: Channel) -> None:
         """Read the planned items and open journal and audit log."""
         self.case, self.plan, self.unit, self.channel = case, plan, unit, channel
-        self.matches = {match["item"]: match for match in read_matches(plan, unit)}
+        self.matches = {match["item"]: _Planned.of(match) for match in planned_items(plan, unit)}
         directory = case.make(case.unit_dir(unit.unit))
         self.directory = directory
         self.journal = Journal(directory / "journal.jsonl", list(self.matches))
@@ -121,7 +139,7 @@ class UnitRun:
     def target(self, item: int) -> Target:
         """The planned item as the store is asked for it."""
         match = self.matches[item]
-        return Target(match["id"], match["version"], match["folder"])
+        return Target(match.id, match.version, match.folder)
 
     def check_identity(self, mailbox: Mailbox) -> None:
         """The mailbox is the one that was planned, or the one that this unit made of it (S30)."""
@@ -255,8 +273,8 @@ class UnitRun:
             self.unit.locator,
             self.unit.name,
             digest,
-            match["envelope"]["message_id"],
-            tuple(match["matched"]),
+            match.message_id,
+            match.matched,
             iso(now()),
         )
 
@@ -278,7 +296,7 @@ class UnitRun:
             problems = list(found.problems)
             for item in items:
                 line, status, target = found.items.get(item), self.journal.status[item], self.target(item)
-                seen = line and (line["sha256"], line["size"], line["id"], line["version"])
+                seen = line and (line.sha256, line.size, line.id, line.version)
                 if seen != (status.sha256, status.size, target.id, target.version):
                     problems.append(
                         f"{path}: item {item}: expected SHA-256 {status.sha256[:16]}… as fetched, found {seen}"
@@ -298,7 +316,7 @@ class UnitRun:
         """Remove what is verified, item outcomes journalled; then look again (S20)."""
         todo = self.journal.in_state(State.VERIFIED, State.REMOVING)
         incomplete = self._incomplete()
-        doubts = {item: self.matches[item]["doubt"] or incomplete.get(item, "") for item in todo}
+        doubts = {item: self.matches[item].doubt or incomplete.get(item, "") for item in todo}
         self.journal.ended([(item, Outcome.REFUSED, doubt) for item, doubt in doubts.items() if doubt])
         disposal = Disposal(self.unit.disposal)
         gone = self._gone_before(mailbox, self.journal.in_state(State.REMOVING), disposal)
@@ -339,14 +357,16 @@ class UnitRun:
     def _not_held(self, mailbox: Mailbox, items: list[int], gone: set[int]) -> list[int]:
         """Of ``items`` those that may be removed by the holds of this moment (S24); the others have ended."""
         whole, holds = self._held_whole(mailbox), holds_now(self.plan)
-        why = {item: whole or self._held(holds, item) for item in items if item not in gone}
+        left = set(items) - gone
+        lines = planned_items(self.plan, self.unit) if left and not whole else ()
+        found = {line["item"]: self._held(holds, line) for line in lines if line["item"] in left}
+        why = {item: whole or found[item] for item in items if item in left}
         self.journal.ended([(item, Outcome.HELD, case) for item, case in why.items() if case])
         return [item for item in items if not why.get(item)]
 
-    def _held(self, holds: Holds, item: int) -> str:
-        """The matters for which an item is held, now or when the plan was made."""
-        match = self.matches[item]
-        return str(match.get("hold") or "") or holds.item(self.unit.name, match["envelope"])
+    def _held(self, holds: Holds, line: Mapping[str, Any]) -> str:
+        """The matters for which the item of a plan's line is held, now or when the plan was made."""
+        return str(line.get("hold") or "") or holds.item(self.unit.name, line["envelope"])
 
     def _held_whole(self, mailbox: Mailbox | None = None) -> str:
         """Why nothing may be removed from this mailbox, by the plan, the policy and, where it is open, its store."""

@@ -16,13 +16,12 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from excise.case.chain import read_chain
 from excise.case.layout import Case
 from excise.case.parts import ITEMS, committed_parts
 from excise.case.plan import Plan, UnitPlan, iterate_matches, iterate_untestable
 from excise.core.errors import DoesNotVerify
 from excise.core.files import open_nofollow, os_error
-from excise.engine.journal import ItemStatus, replay
+from excise.engine.journal import ItemStatus, read_journal
 from excise.model.item import INCOMPLETE, Action, Outcome
 from excise.report.arrivals import Arrivals
 
@@ -202,12 +201,10 @@ def _gather_unit(case: Case, facts: PlanFacts, unit: UnitPlan, content: bool) ->
     if not unit.matches:
         return mailbox
     path = case.unit_dir(unit.unit) / "journal.jsonl"
-    records = read_chain(path).records
-    status = replay(records, range(1, unit.matches + 1), str(path))
-    for note in records:
+    status, journal = read_journal(path, range(1, unit.matches + 1))
+    for note in journal.records:
         if note["type"] == "proved":
             mailbox.proved, mailbox.late = True, int(note["late"])
-    del records  # of 100,000 items they take more than all that is kept
     marks = dict(_marks_in_evidence(case, facts.plan, unit))
     for match in iterate_matches(facts.plan, unit):
         _count(facts, mailbox, match, status[match["item"]], marks.get(match["item"]), content)

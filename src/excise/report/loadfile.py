@@ -6,10 +6,12 @@ all custodians on the one that is produced. Only hashes are kept in memory.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from hashlib import md5
+from hashlib import md5, sha256
 from pathlib import Path
+from sys import intern
 from typing import Any
 
 from excise.case.layout import Case
@@ -18,7 +20,7 @@ from excise.case.plan import Plan
 from excise.case.records import csv_bytes
 from excise.core.digests import sha256_hex, sha256_stream
 from excise.core.errors import DoesNotVerify
-from excise.core.files import make_directories, os_error, write_durably
+from excise.core.files import fail, make_directories, os_error, write_durably
 from excise.engine.evidence import PartReader
 from excise.report.dat import LoadFile
 from excise.report.families import Attached, Family
@@ -71,7 +73,7 @@ def write_production(case: Case, plan: Plan, place: Path, how: Production) -> Pr
         with LoadFile(place, COLUMNS) as load_file:
             for family in families(case, plan):
                 made.messages += 1
-                group = copies[_key(family, how)]
+                group = copies[family.evidence_id]
                 first = group.found[0][2] == family.evidence_id
                 terms = hits.count(family, first=first)
                 if first:
@@ -108,11 +110,14 @@ def _key(family: Family, how: Production) -> str:
 
 
 def _copies(case: Case, plan: Plan, how: Production) -> dict[str, _Copies]:
+    """The copies of the mail that each evidence id has, itself among them."""
+    alike: dict[bytes, _Copies] = {}
     found: dict[str, _Copies] = {}
     for family in families(case, plan):
-        line = family.line
-        where = (str(line["mailbox"]), str(line["folder"]), family.evidence_id)
-        found.setdefault(_key(family, how), _Copies()).found.append(where)
+        line, evidence = family.line, family.evidence_id
+        group = alike.setdefault(sha256(_key(family, how).encode()).digest(), _Copies())
+        group.found.append((intern(str(line["mailbox"])), intern(str(line["folder"])), evidence))
+        found[evidence] = group
     return found
 
 
@@ -220,8 +225,10 @@ def _envelope(family: Family) -> dict[str, Any]:
 
 def _manifest(place: Path) -> Iterator[bytes]:
     """SHA-256 of every file, for ``sha256sum -c``."""
-    for path in sorted(path for path in place.rglob("*") if path.is_file() and path.parent != place):
-        yield _line(place, path)
+    for root, directories, files in os.walk(place, onerror=fail):
+        directories.sort()
+        if Path(root) != place:
+            yield from (_line(place, Path(root, name)) for name in sorted(files))
     for name in ("loadfile.dat", "loadfile.csv", "hits.csv"):
         yield _line(place, place / name)
 

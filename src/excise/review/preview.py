@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from excise.case.chain import ChainedLog, read_chain
+from excise.case.chain import ChainedLog
 from excise.case.layout import Case, who
 from excise.case.parts import part_name
 from excise.case.plan import Plan, UnitPlan, iterate_matches
 from excise.core.errors import DoesNotVerify
 from excise.core.text import shown_lines
 from excise.engine.evidence import PartReader
-from excise.engine.journal import ItemStatus, replay
+from excise.engine.journal import ItemStatus, read_journal
 from excise.model.mime import MimeView
 from excise.model.view import MessageView
 from excise.store_api import registry
@@ -47,7 +47,7 @@ def preview(case: Case, plan: Plan, audit: ChainedLog, unit: UnitPlan, item: int
     if match is None:
         raise DoesNotVerify(f"{plan.directory}: item {item} of unit {unit.unit} is not there")
     path = case.unit_dir(unit.unit) / "journal.jsonl"
-    status = replay(read_chain(path).records, range(1, unit.matches + 1), str(path))[item]
+    status = read_journal(path, range(1, unit.matches + 1))[0][item]
     origin = "evidence" if status.part and status.state != "fetched" else "mailbox"
     audit.append(
         {
