@@ -6,15 +6,14 @@ proves it to everybody (docs/reference/case-format.md, "Checkpoints").
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 from excise.case.chain import ChainedLog
 from excise.case.layout import Case
 from excise.core.clock import iso, now
 from excise.core.digests import canonical_json, sha256_hex
-from excise.core.errors import UsageError
 from excise.core.files import os_error, read_regular, write_durably
+from excise.core.signatures import sign
 
 CHECKPOINTS = "checkpoints"
 #: What the signature is for, as ``ssh-keygen -Y`` calls it: it cannot be taken for one of an approval.
@@ -49,26 +48,13 @@ def make_checkpoint(case: Case, audit: ChainedLog, key: Path | None = None) -> P
     name = f"{CHECKPOINTS}/{statement['records']:06}.json"
     made = {name: data}
     if key is not None:
+        read_regular(key, 1)  # a path that is none is told as what it is
         made[f"{name}.sig"] = sign(data, key, NAMESPACE)
     add_files(case, made)
     digests = {path: sha256_hex(content) for path, content in made.items()}
     facts = {"records": statement["records"], "head": statement["head"], "signed": key is not None}
     audit.append({"type": "checkpoint", **facts, "files": digests})
     return case.root / name
-
-
-def sign(data: bytes, key: Path, namespace: str) -> bytes:
-    """An OpenSSH signature of ``data``; ``ssh-keygen`` asks for the passphrase, or for the token's button, itself."""
-    read_regular(key, 1)  # a path that is none is told as what it is
-    command = ["ssh-keygen", "-Y", "sign", "-q", "-f", str(key), "-n", namespace]
-    try:
-        done = subprocess.run(command, input=data, capture_output=True, check=False)
-    except FileNotFoundError:
-        raise UsageError("signing needs ssh-keygen, which is not there", hint="Install OpenSSH's client.") from None
-    if done.returncode or not done.stdout.startswith(b"-----BEGIN SSH SIGNATURE-----"):
-        said = " ".join(done.stderr.decode("utf-8", "replace").split())[:300]
-        raise UsageError(f"{key}: ssh-keygen does not sign with it: {said}", hint="Give an OpenSSH key of yours.")
-    return done.stdout
 
 
 def add_files(case: Case, files: dict[str, bytes]) -> None:

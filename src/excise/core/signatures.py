@@ -100,7 +100,7 @@ def sign(data: bytes, key: Path, namespace: str) -> bytes:
     done = _keygen(["-q", "-Y", "sign", "-n", namespace, "-f", str(key.absolute())], data, quiet=False)
     if done.returncode or not _ARMOR.match(done.stdout):
         raise UsageError(
-            f"{key}: ssh-keygen did not sign with it (exit status {done.returncode})",
+            f"{key}: ssh-keygen does not sign with it (exit status {done.returncode})",
             hint="Name your private key, or the public half of one that your agent (SSH_AUTH_SOCK) or device has.",
         )
     return done.stdout
@@ -165,5 +165,5 @@ def _keygen(arguments: list[str], data: bytes, *, quiet: bool = True) -> subproc
         )
     except FileNotFoundError as error:
         raise UsageError(
-            "approvals need ssh-keygen, which is not installed", hint="Install OpenSSH's client programs."
+            "signatures need ssh-keygen, which is not installed", hint="Install OpenSSH's client programs."
         ) from error
