@@ -95,8 +95,7 @@ def _from_pst(pst: PstFile, place: Mapping[str, Any]) -> bytes:
 
 def part_lines(part: Path, sha256: str = "") -> dict[int, dict[str, Any]]:
     """The lines of a committed part by item number; DoesNotVerify where their file has not ``sha256``."""
-    with ExitStack() as stack:
-        return dict(PartLines(part, stack, sha256))
+    return dict(PartLines(part, sha256))
 
 
 class PartLines(Mapping[int, dict[str, Any]]):
@@ -105,23 +104,27 @@ class PartLines(Mapping[int, dict[str, Any]]):
     In memory are their places and digests: a line that was changed since is a DoesNotVerify.
     """
 
-    def __init__(self, part: Path, files: ExitStack, sha256: str = "") -> None:
-        """Read all once; DoesNotVerify where the file has not ``sha256``. It stays open until ``files`` is closed."""
+    def __init__(self, part: Path, sha256: str = "") -> None:
+        """Read all once; DoesNotVerify where the file has not ``sha256``."""
         self._path = part / ITEMS
-        self._stream = files.enter_context(os.fdopen(open_nofollow(self._path), "rb"))
         self._places: dict[int, tuple[int, bytes]] = {}
         digest, place = new_sha256(), 0
-        for raw in self._stream:
-            digest.update(raw)
-            self._places[json.loads(raw)["item"]] = (place, _short(raw))
-            place += len(raw)
+        with os.fdopen(open_nofollow(self._path), "rb") as stream:
+            for raw in stream:
+                digest.update(raw)
+                self._places[json.loads(raw)["item"]] = (place, _short(raw))
+                place += len(raw)
         if sha256 not in ("", digest.hexdigest()):
             raise DoesNotVerify(f"{self._path}: not the lines that were written, by their SHA-256")
 
     def __getitem__(self, item: int) -> dict[str, Any]:
         place, digest = self._places[item]
-        self._stream.seek(place)
-        raw = self._stream.readline()
+        try:
+            with os.fdopen(open_nofollow(self._path), "rb") as stream:
+                stream.seek(place)
+                raw = stream.readline()
+        except OSError as error:
+            raise os_error(error, self._path, "reading the evidence") from error
         if _short(raw) != digest:
             raise DoesNotVerify(f"{self._path}: item {item}: its line was changed while it was read")
         line: dict[str, Any] = json.loads(raw)
@@ -162,7 +165,7 @@ class PartReader:
         faults."""
         if self._lines is None:
             try:
-                self._lines = PartLines(self.part, self._files, self._items_sha256)
+                self._lines = PartLines(self.part, self._items_sha256)
             except OSError as error:
                 raise os_error(error, self.part, "reading the evidence") from error
             except (ValueError, KeyError, TypeError, RecursionError) as error:
