@@ -255,9 +255,26 @@ def test_out_only_reads_the_case(case: Path, tmp_path: Path) -> None:
     run(case)
     before = {path: path.read_bytes() for path in case.rglob("*") if path.is_file()}
     report(case, "--out", tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.html", "scope.csv", "outcome.csv"}
+    custody = {"custody.md", "certificate-902-14.md"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.html", "scope.csv", "outcome.csv", *custody}
+    report(case, "--out", tmp_path / "less", "--no-custody")
+    assert {path.name for path in (tmp_path / "less").iterdir()} == {"report.html", "scope.csv", "outcome.csv"}
     assert {path: path.read_bytes() for path in case.rglob("*") if path.is_file()} == before
     assert (tmp_path / "out/outcome.csv").read_bytes() == (case / "outcome.csv").read_bytes()
+
+
+def test_it_writes_the_custody_record_and_where_it_is_asked_the_load_file_too(case: Path, tmp_path: Path) -> None:
+    run(case)
+    done = report(case, "--load-file", tmp_path / "production")
+    assert (case / "custody.md").read_text().startswith("# Chain of custody")
+    for name in ("custody.md", "certificate-902-14.md"):
+        assert f"Written: {case / name}" in done.out
+    assert (tmp_path / "production/loadfile.dat").stat().st_size > 100
+    assert f"Written: {tmp_path / 'production/loadfile.dat'}" in done.out
+    told = [json.loads(line)["type"] for line in (case / "audit.jsonl").read_text().splitlines()]
+    assert told[-3:] == ["report-written", "custody-written", "load-file-written"]
+    assert excise_cli("verify", case).code == 0
+    assert excise_cli("report", case, "--load-file", case / "production").code == 3
 
 
 def test_it_works_without_the_library_for_plots_and_says_so(case: Path, tmp_path: Path) -> None:

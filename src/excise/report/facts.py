@@ -16,12 +16,15 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+from excise.case.approvals import Signed, approvals
 from excise.case.layout import Case
 from excise.case.parts import ITEMS, committed_parts
 from excise.case.plan import Plan, UnitPlan, iterate_matches, iterate_untestable
+from excise.core.clock import iso
 from excise.core.errors import DoesNotVerify
 from excise.core.files import open_nofollow, os_error
 from excise.engine.journal import ItemStatus, read_journal
+from excise.engine.remaking import lost_of
 from excise.model.item import INCOMPLETE, Action, Outcome
 from excise.report.arrivals import Arrivals
 
@@ -98,6 +101,19 @@ class Problem:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A signed statement about a plan: by whom, as it says, and with which key. ``flaw``: why it cannot be read."""
+
+    principal: str = ""
+    role: str = ""
+    account: str = ""
+    begins: str = ""
+    until: str = ""
+    key: str = ""
+    flaw: str = ""
+
+
 @dataclass
 class PlanFacts:
     """All that a report says of one plan. ``subjects`` and ``senders`` are empty unless they may be shown."""
@@ -117,6 +133,13 @@ class PlanFacts:
     untestable: Counter[tuple[str, str]] = field(default_factory=Counter)
     subjects: Counter[str] = field(default_factory=Counter)
     senders: Counter[str] = field(default_factory=Counter)
+    approvals: list[Approval] = field(default_factory=list)
+    lost: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def made_anew(self) -> list[UnitPlan]:
+        """The mailboxes whose file the plan has made anew."""
+        return [mailbox.plan for mailbox in self.mailboxes if mailbox.plan.rewrite]
 
     @property
     def searches(self) -> bool:
@@ -173,9 +196,20 @@ def gather(case: Case, plan: Plan, records: Iterable[Mapping[str, Any]], *, cont
             raise DoesNotVerify(
                 f"{place}: expected a plan and its journal, found something else ({error!r})"
             ) from error
+    facts.lost = [row for unit in plan.units for row in lost_of(case, plan, unit)]
+    facts.approvals = [_approval(found) for found in approvals(case, plan.number)]
     facts.mailboxes.sort(key=lambda mailbox: mailbox.rank)
     facts.stand = _stand(facts, records)
     return facts
+
+
+def _approval(found: Signed | str) -> Approval:
+    if isinstance(found, str):
+        return Approval(flaw=found)
+    said = found.statement
+    account = f"{said.user} (uid {said.uid}) on {said.host}"
+    begins, until = iso(said.begins) or "", iso(said.until) or ""
+    return Approval(said.principal, said.role, account, begins, until, found.signature.fingerprint)
 
 
 def _stand(facts: PlanFacts, records: Iterable[Mapping[str, Any]]) -> str:
