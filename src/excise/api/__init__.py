@@ -18,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from excise.api.closing import close_case
     from excise.api.looking import Proof, Setting, search
     from excise.api.work import Work, custody, load_file, new_case, open_case, report, verify
     from excise.case.layout import Authorisation, Case
@@ -46,6 +47,7 @@ _FROM = {
     "RunResult": "excise.engine.run",
     "Setting": "excise.api.looking",
     "Work": "excise.api.work",
+    "close_case": "excise.api.closing",
     "custody": "excise.api.work",
     "distinct_subjects": "excise.engine.planner",
     "load_file": "excise.api.work",
@@ -79,6 +81,7 @@ __all__ = [
     "RunResult",
     "Setting",
     "Work",
+    "close_case",
     "custody",
     "distinct_subjects",
     "load_file",

@@ -12,8 +12,9 @@ from excise.api.looking import Setting
 from excise.api.proving import Proving, check_proof
 from excise.case.bag import is_sealed
 from excise.case.chain import ChainedLog
-from excise.case.layout import Authorisation, Case, account, who
+from excise.case.layout import Authorisation, Case, CaseClosed, account, who
 from excise.case.plan import Plan, read_plan
+from excise.case.recorded import CLOSED
 from excise.case.verify import Check, Trust, verify_case
 from excise.core.digests import sha256_hex
 from excise.core.errors import ConfirmationMissing, Refused, UsageError
@@ -234,6 +235,11 @@ def open_case(root: Path, setting: Setting | None = None) -> Iterator[Work]:
             if not work.audit.records:
                 raise UsageError(
                     f"{root}: the case was not finished being made", hint="Start again with a new case directory."
+                )
+            if work.audit.records[-1]["type"] == CLOSED:
+                raise CaseClosed(
+                    f"{root}: this case was closed, and nothing is written into it any more",
+                    hint="A report or a custody record can be written elsewhere. For more work, make a new case.",
                 )
             yield work
         finally:

@@ -194,6 +194,13 @@ class CaseLocked(ExciseError):
     error_id = "case-locked"
 
 
+class CaseClosed(ExciseError):
+    """The case was closed: nothing is written into it any more."""
+
+    exit_code = 3
+    error_id = "case-closed"
+
+
 def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

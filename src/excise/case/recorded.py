@@ -16,6 +16,8 @@ from excise.core.errors import ExciseError
 from excise.core.files import PARTIAL, read_regular
 from excise.model.item import Action
 
+#: The type of the last record of a case.
+CLOSED = "case-closed"
 #: Directories of a case in which every file is to be named by a record.
 PROOFS = ("checkpoints", "stamps", "approvals")
 
@@ -60,11 +62,19 @@ def order_problems(case: Case, records: Iterable[Mapping[str, Any]], actions: Ma
     started: set[str] = set()
     finished: set[str] = set()
     sealed: set[str] = set()
+    seals: dict[str, Any] = {}
+    closed = False
     for record in records:
         kind, number, digest = record["type"], record.get("plan"), str(record.get("plan_sha256"))
         plan = str(number)
         place = f"{case.audit_path}: line {record['seq'] + 1}: {kind} of plan {plan}"
-        if kind == "case-created" and record["seq"]:
+        if closed:
+            yield f"{case.audit_path}: line {record['seq'] + 1}: {kind}: a record after the case was closed"
+        if kind == CLOSED:
+            closed = True
+            if record.get("seals") != seals:
+                yield f"{case.audit_path}: line {record['seq'] + 1}: {kind}: not the seals that were recorded before"
+        elif kind == "case-created" and record["seq"]:
             yield f"{case.audit_path}: line {record['seq'] + 1}: a second case-created"
         elif kind == "plan-made":
             if plan in made:
@@ -89,3 +99,4 @@ def order_problems(case: Case, records: Iterable[Mapping[str, Any]], actions: Ma
                 finished.add(plan)
             elif kind == "bag-sealed":
                 sealed.add(plan)
+                seals[str(record.get("bag"))] = record.get("tagmanifest_sha256")

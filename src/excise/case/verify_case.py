@@ -346,11 +346,21 @@ class Verification:
         started: set[str] = set()
         finished: set[str] = set()
         sealed: set[str] = set()
+        seals: dict[str, Any] = {}
+        closed = False
         problems: list[str] = []
         for record in self.audit.records:
             kind, plan, digest = record["type"], str(record.get("plan")), str(record.get("plan_sha256"))
             place = f"{self.place.audit}: line {record['seq'] + 1}: {kind} of plan {plan}"
-            if kind == "case-created" and record["seq"]:
+            if closed:
+                line = f"{self.place.audit}: line {record['seq'] + 1}"
+                problems.append(f"{line}: {kind}: a record after the case was closed")
+            if kind == "case-closed":
+                closed = True
+                if record.get("seals") != seals:
+                    line = f"{self.place.audit}: line {record['seq'] + 1}"
+                    problems.append(f"{line}: {kind}: not the seals that were recorded before")
+            elif kind == "case-created" and record["seq"]:
                 problems.append(f"{self.place.audit}: line {record['seq'] + 1}: a second case-created")
             elif kind == "plan-made":
                 if plan in made:
@@ -375,6 +385,7 @@ class Verification:
                     finished.add(plan)
                 elif kind == "bag-sealed":
                     sealed.add(plan)
+                    seals[str(record.get("bag"))] = record.get("tagmanifest_sha256")
         self.report.settle("order of the audit log", problems)
 
     def action(self, plan: str) -> str:

@@ -24,6 +24,7 @@ _STEPS = {
     "bag-sealed": "The evidence was sealed",
     "run-finished": "The run ended",
     "plan-reviewed": "The plan was reviewed",
+    "case-closed": "The case was closed",
 }
 
 

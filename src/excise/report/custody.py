@@ -42,6 +42,7 @@ _STEPS = {
     "report-written": "Report written",
     "load-file-written": "Copies written for review",
     "custody-written": "Custody record written",
+    "case-closed": "Case closed",
 }
 
 
@@ -158,6 +159,7 @@ def _detail(record: Mapping[str, Any]) -> str:
         "run-finished": f"status {record.get('exit_code')}",
         "checkpoint": f"after {record.get('records')} records, {'signed' if record.get('signed') else 'not signed'}",
         "stamped": f"{record.get('of')}: {record.get('stamp_time')}, by {record.get('authority') or 'hand'}",
+        "case-closed": record.get("statement"),
         "load-file-written": f"{record.get('documents')} documents",
     }
     said = facts.get(record["type"])
