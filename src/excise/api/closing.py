@@ -6,7 +6,6 @@ from pathlib import Path
 
 from excise.api.work import open_case
 from excise.case.layout import who
-from excise.case.recorded import CLOSED
 from excise.core.errors import UsageError
 from excise.engine.evidence import check_bags
 
@@ -27,6 +26,6 @@ def close_case(root: Path, statement: str = "") -> str:
             )
         check_bags(work.case, records, ended)
         seals = {record["bag"]: record["tagmanifest_sha256"] for record in records if record["type"] == "bag-sealed"}
-        work.audit.append({"type": CLOSED, "statement": statement, "seals": seals, "who": who()})
+        work.audit.append({"type": "case-closed", "statement": statement, "seals": seals, "who": who()})
         work.save_head()
         return work.audit.head
