@@ -7,6 +7,8 @@ from __future__ import annotations
 
 OK = "NoError"
 BUSY = "ErrorServerBusy"
+#: Ours: what was answered is about something else than what was asked.
+OTHER_ITEM = "an answer about another item"
 
 #: The item is not there under this id.
 GONE = frozenset(

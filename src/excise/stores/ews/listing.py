@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from excise.core.errors import ExciseError
 from excise.store_api.errors import MailboxChanged
@@ -141,7 +142,16 @@ def _groups(nodes: Iterable[FolderNode]) -> Iterator[list[FolderNode]]:
 def read_items(account: Account, ids: Sequence[str], fields: Iterable[str], *, mime: bool = False) -> dict[str, Answer]:
     """GetItem of every id (all of them ids by their form), in one request; one answer each."""
     shape = tuple(fields)
-    return account.each("GetItem", ids, lambda some: bodies.get_item(some, shape, mime=mime))
+    answers = account.each("GetItem", ids, lambda some: bodies.get_item(some, shape, mime=mime))
+    return {asked: _about(asked, answer) for asked, answer in answers.items()}
+
+
+def _about(asked: str, answer: Answer) -> Answer:
+    """``answer``, or a refusal where it is about another item: an equal twin must not go in the place of the target."""
+    item = item_of(answer, "")
+    if item is None or item.id == asked:
+        return answer
+    return replace(answer, code=codes.OTHER_ITEM, text="the server answered with another item than was asked for")
 
 
 def batches(items: Iterable[EwsItem], most: int = _ITEMS) -> Iterator[list[EwsItem]]:

@@ -87,6 +87,9 @@ class Putting:
                     return None
                 return Placed(Outcome.FAILED, None, refused.text())
             if not answer.ok:
+                new = sorted(self._there(job) - before)
+                if new:
+                    return Placed(Outcome.RESTORED, new[0], f"the server said {_why(answer)}, and yet it is there")
                 return None if operation == "UploadItems" else Placed(Outcome.FAILED, None, _why(answer))
             return self._check(job, _new_id(answer))
         raise OutcomeUnknown(f"it was sent {_ROUNDS} times, and the server never answered")

@@ -42,9 +42,11 @@ class Removing:
         """Nothing is removed yet."""
         self._account, self._versions = account, versions
         self._before: dict[str, frozenset[str]] = {}
+        self._planned: set[str] = set()
 
     def remove(self, tree: FolderTree, targets: Sequence[Target], disposal: Disposal) -> Iterator[Removal]:
         """Remove ``targets``, in batches; one answer each."""
+        self._planned.update(target.id for target in targets)
         for start in range(0, len(targets), _BATCH):
             yield from self._batch(tree, targets[start : start + _BATCH], disposal)
 
@@ -57,7 +59,7 @@ class Removing:
             left = self._delete(tree, ready, disposal, done, sent)
             if not left:
                 break
-        for target in left:
+        for target, _ in self._ready(tree, left, disposal, done, sent):
             done[target.id] = Removal(target.id, Outcome.FAILED, "the server did not remove it, asked several times")
         if disposal is Disposal.HARD:
             self._tell_kept(tree, targets, done)
@@ -81,7 +83,7 @@ class Removing:
             elif found is None or found.code in codes.GONE:
                 lost.append(target)
             else:
-                done[target.id] = _failed(target, found)
+                done[target.id] = _unread(target, found, sent=target.id in sent)
         places = self.look(tree, lambda: tree, lost) if lost else {}
         for target in lost:
             done[target.id] = _lost(target, places[target.id], disposal, sent=target.id in sent)
@@ -133,13 +135,19 @@ class Removing:
 
     def _tell_kept(self, tree: FolderTree, targets: Sequence[Target], done: dict[str, Removal]) -> None:
         """Say where the server keeps what was removed for good."""
-        removed = {t.version: t for t in targets if done[t.id].outcome is Outcome.REMOVED}
+        gone = [target for target in targets if done[target.id].outcome is Outcome.REMOVED]
+        removed = {target.version for target in gone}
         purges = [node for node in _bins(tree) if node.id in (tree.bins.purges, tree.bins.holds)]
         if not removed or not purges:
             return
         kept: dict[str, set[str]] = {}
-        for copy in self._versions.find(purges, removed):
-            kept.setdefault(copy.version, set()).add(copy.id)
+        try:
+            for copy in self._versions.find(purges, removed):
+                kept.setdefault(copy.version, set()).add(copy.id)
+        except ExciseError as error:
+            detail = f"whether the server keeps it in Recoverable Items cannot be seen: {error.message}"
+            done.update((one.id, Removal(one.id, Outcome.REMOVED, detail)) for one in gone)
+            return
         for target in targets:
             if done[target.id].outcome is Outcome.REMOVED and kept.get(target.version, set()) - self._known(target):
                 detail = "kept by the server in Recoverable Items (Purges) until retention and holds end"
@@ -149,6 +157,7 @@ class Removing:
         self, tree: FolderTree, refresh: Callable[[], FolderTree], targets: Sequence[Target]
     ) -> dict[str, Whereabouts]:
         """Where each target is now; UNKNOWN where that cannot be seen. ``refresh`` reads the folders anew."""
+        self._planned.update(target.id for target in targets)
         places: dict[str, Whereabouts] = {}
         lost: list[Target] = []
         for target, found in _read(self._account, tree, targets):
@@ -184,7 +193,8 @@ class Removing:
         return places
 
     def _known(self, target: Target) -> frozenset[str]:
-        return self._before.get(target.id, frozenset())
+        """Copies that are surely not ``target``: what lay in the bins before, and its equals among the targets."""
+        return self._before.get(target.id, frozenset()) | self._planned
 
 
 def _read(
@@ -268,6 +278,12 @@ def _lost(target: Target, place: Whereabouts, disposal: Disposal, *, sent: bool)
     if sent and place is _PLACES[disposal]:
         return Removal(target.id, Outcome.REMOVED, "the server's answer was lost; it was looked for and is gone")
     return Removal(target.id, _LOST.get(place, Outcome.MOVED_ELSEWHERE))
+
+
+def _unread(target: Target, answer: Answer, *, sent: bool) -> Removal:
+    """The outcome for a target that cannot be read; once its removal was asked for, nobody knows what became of it."""
+    failed = _failed(target, answer)
+    return Removal(target.id, Outcome.UNKNOWN, failed.detail) if sent else failed
 
 
 def _failed(target: Target, answer: Answer, *, held: bool = False) -> Removal:

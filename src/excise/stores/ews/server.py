@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _TRIES = 6
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 300.0
+#: Bytes that one answer may have: several times the largest message that Exchange takes.
+_MOST = 1 << 30
 #: The server surely did nothing where it answers so.
 _NOT_DONE = frozenset({codes.BUSY, "ErrorMailboxMoveInProgress", "ErrorExceededConnectionCount"})
 
@@ -137,9 +139,15 @@ class Server:
         for left in reversed(range(_TRIES)):
             if not pending:
                 break
-            reply = self.call(
-                operation, body_of(pending), mailbox=mailbox, owner=owner, expected=len(pending), acts=acts
-            )
+            try:
+                reply = self.call(
+                    operation, body_of(pending), mailbox=mailbox, owner=owner, expected=len(pending), acts=acts
+                )
+            except ExciseError as error:
+                if acts and answers:
+                    # An earlier round was carried out in part: a refusal of this one is no answer for all.
+                    raise OutcomeUnknown(error.message) from error
+                raise
             answers.update(zip(pending, reply.answers, strict=True))
             again = {codes.BUSY} if acts else codes.PASSING
             pending = [key for key in pending if answers[key].code in again]
@@ -227,7 +235,7 @@ class Server:
             with session.post(
                 self.url, data=data, headers=headers, timeout=self._settings.timeout, stream=True, allow_redirects=False
             ) as answer:
-                content = b"".join(answer.iter_content(1 << 16))
+                content = _whole(self.url, answer.iter_content(1 << 16))
                 status, head = int(answer.status_code), {k.lower(): v for k, v in answer.headers.items()}
             held.well = status == 200 and b"Fault>" not in content[:2000]
         return status, head, content
@@ -303,6 +311,19 @@ class Server:
             hint="It was tried once and is not tried again. Check the account and its password, or EXCISE_EWS_AUTH.",
         )
         return self._refused
+
+
+def _whole(url: str, pieces: Iterable[bytes]) -> bytes:
+    """All of an answer, as it is after unpacking; one that has no end is given up before memory is (S27)."""
+    taken: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > _MOST:
+            error = SourceUnavailable(f"{url}: an answer has more than {_MOST:,} bytes", hint="Is this Exchange?")
+            raise _Trouble(error, passing=False, done=True)
+        taken.append(piece)
+    return b"".join(taken)
 
 
 class _TokenExpired(Exception):

@@ -28,6 +28,8 @@ FIELDS = (
 )
 _PAGE = 500
 _DEPTH = 300
+#: Folders below one: Exchange allows far fewer, so that a list that is longer has no end.
+_MOST = 1_000_000
 #: Below these lies what is searched. Those of Recoverable Items have names in no language.
 _ROOTS = {
     Part.PRIMARY: ("msgfolderroot",),
@@ -234,6 +236,8 @@ def _find(account: Account, parent: str, *, deep: bool) -> Iterator[Element]:
         folders = [] if page is None else list(children(find(page, "Folders")))
         new = [folder for folder in folders if _id(folder) not in seen]
         seen.update(map(_id, new))
+        if len(seen) > _MOST:
+            raise refusal(account.place.name, "a list of folders without an end", f"more than {_MOST:,}")
         yield from new
         offset += len(folders)
         last = page is None or page.get("IncludesLastItemInRange") == "true" or not new

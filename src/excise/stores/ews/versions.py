@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from excise.core.errors import ExciseError
 from excise.model.item import Deposit
 from excise.model.message import MimeView
+from excise.stores.ews import codes
 from excise.stores.ews.account import Account
 from excise.stores.ews.item import VERSION_FIELDS, EwsItem, contents_of, core_of
 from excise.stores.ews.listing import batches, item_of, list_folders, read_items
 from excise.stores.ews.narrowing import message_id_restriction
+from excise.stores.ews.server import refusal
 from excise.stores.ews.tree import MAIN_FOLDER, FolderNode
 
 _VERSION = re.compile(r"[0-9a-f]{64}-[0-9a-f]{64}")
@@ -69,7 +71,11 @@ class Versions:
         for batch in batches(rows):
             answers = read_items(self._account, [row.id for row in batch], VERSION_FIELDS)
             for row in batch:
-                item = item_of(answers[row.id], node.path)
+                answer = answers[row.id]
+                item = item_of(answer, node.path)
+                if item is None and answer.code not in codes.GONE:
+                    # It may be the one that is looked for: "not there" would be a guess.
+                    raise refusal(self._account.place.name, answer.code, answer.text)
                 if item is not None and item.version in wanted and item.version != row.stamp:
                     yield Copy(row.id, item.version, node.id)
 
