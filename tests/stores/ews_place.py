@@ -11,7 +11,7 @@ import pytest
 from ews.worlds import PASSWORD, SCHEMAS
 from ews_server import Folder, Item, Mailbox, Quirks, Server, World, ids
 from excise.model.item import Deposit
-from excise.stores.ews import settings
+from excise.stores.ews import settings, store
 from excise.stores.ews.place import Part, Place
 from excise.stores.ews.server import Server as EwsServer
 from excise.stores.ews.store import server_at
@@ -26,6 +26,8 @@ def log_in(monkeypatch: pytest.MonkeyPatch, user: str = ADMIN, password: str = P
     for name, value in {"USER": user, "PASSWORD": password, "AUTH": "basic", **more}.items():
         monkeypatch.setenv(f"EXCISE_EWS_{name}", value)
     settings.login.cache_clear()
+    # A port may have been that of another test's server, whose login was refused.
+    store._SERVERS.clear()
 
 
 @contextmanager

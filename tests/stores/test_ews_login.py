@@ -7,18 +7,24 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+import keyring
+import keyring.backend
+import keyring.errors
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
+from ews.worlds import PASSWORD, small_world
+from ews_server import Server as EwsTestServer
 from excise.core.errors import UsageError
 from excise.core.secrets import ask_with
 from excise.store_api.errors import Unauthorised
@@ -26,6 +32,7 @@ from excise.stores.ews.bodies import FolderRef, get_folder
 from excise.stores.ews.server import Server
 from excise.stores.ews.settings import Auth, Login, Settings, read_login
 from excise.stores.ews.soap import MESSAGES, SOAP
+from stores.ews_place import ANNA
 from stores.test_ews_mistakes import certificate
 
 _ANSWER = (
@@ -179,3 +186,87 @@ def test_where_a_password_comes_from() -> None:
     finally:
         ask_with(None)
     assert asked == ["Password of anna at mail.example.test"]
+
+
+class _Keyring(keyring.backend.KeyringBackend):
+    """A keyring in memory, or a locked one."""
+
+    priority = 1
+
+    def __init__(self, *, locked: bool = False) -> None:
+        super().__init__()
+        self._locked, self._kept = locked, {("excise-ews:mail.example.test", "EXAMPLE\\anna"): "kept"}
+
+    def get_password(self, service: str, username: str) -> str | None:
+        if self._locked:
+            raise keyring.errors.KeyringLocked("it is locked")
+        return self._kept.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self._kept[service, username] = password
+
+
+@pytest.fixture
+def with_keyring() -> Iterator[Callable[[_Keyring], None]]:
+    before = keyring.get_keyring()
+    yield keyring.set_keyring
+    keyring.set_keyring(before)
+
+
+def test_s26_a_password_comes_from_the_keyring(with_keyring: Callable[[_Keyring], None]) -> None:
+    """By host and account, before anybody is asked; the environment goes first; ``repr`` does not show it."""
+    with_keyring(_Keyring())
+    found = read_login("mail.example.test", {"EXCISE_EWS_USER": "EXAMPLE\\anna"})
+    assert found.password == "kept"
+    assert "kept" not in repr(found)
+    given = {"EXCISE_EWS_USER": "EXAMPLE\\anna", "EXCISE_EWS_PASSWORD": "set"}
+    assert read_login("mail.example.test", given).password == "set"
+    with pytest.raises(UsageError, match="no password"):
+        read_login("other.example.test", {"EXCISE_EWS_USER": "EXAMPLE\\anna"})
+
+
+def test_s26_a_locked_keyring_is_as_none(with_keyring: Callable[[_Keyring], None]) -> None:
+    """The message says what to set."""
+    with_keyring(_Keyring(locked=True))
+    with pytest.raises(UsageError, match="no password") as caught:
+        read_login("mail.example.test", {"EXCISE_EWS_USER": "EXAMPLE\\anna"})
+    assert "keyring set excise-ews:mail.example.test" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("auth", [Auth.NTLM, None], ids=["given", "offered"])
+def test_ntlm(auth: Auth | None) -> None:
+    """A domain's account logs in, whether NTLM was asked for or offered."""
+    pytest.importorskip("spnego", reason="pyspnego is not installed")
+    world, _ = small_world()
+    world.user("ops@example.test", PASSWORD, login="EXAMPLE\\ops", impersonates=["*"])
+    with EwsTestServer(world, authentication=("ntlm",)) as http:
+        server = Server(http.url, Login("EXAMPLE\\ops", PASSWORD, auth), Settings())
+        assert _ask_for(server, ANNA)
+        assert _ask_for(server, ANNA)
+        server.close()
+        assert {request.user for request in http.log.requests} == {"EXAMPLE\\ops"}
+
+
+def test_s26_a_wrong_password_is_shown_once_by_ntlm() -> None:
+    """Workers that wait hear of it without another try: one failed login counts, and no account is locked."""
+    pytest.importorskip("spnego", reason="pyspnego is not installed")
+    world, _ = small_world()
+    world.user("ops@example.test", PASSWORD, login="EXAMPLE\\ops", impersonates=["*"])
+    with EwsTestServer(world, authentication=("ntlm",)) as http, ThreadPoolExecutor(8) as pool:
+        server = Server(http.url, Login("EXAMPLE\\ops", "not-this-one", Auth.NTLM), Settings())
+        errors = list(pool.map(lambda _: _refused(server), range(8)))
+        assert all("HTTP 401" in error and "not-this-one" not in error for error in errors)
+        assert server.requests.total() == 1
+        # The dialogue's own first 401s are no failed logins: no header, the challenge, and the refusal.
+        assert http.log.refused <= 3
+
+
+def _ask_for(server: Server, owner: str) -> bool:
+    body = get_folder([FolderRef(distinguished="inbox")], ())
+    return server.call("GetFolder", body, owner=owner, expected=1).answers[0].ok
+
+
+def _refused(server: Server) -> str:
+    with pytest.raises(Unauthorised) as caught:
+        _ask_for(server, ANNA)
+    return str(caught.value) + repr(caught.value) + repr(caught.value.__cause__)
