@@ -15,6 +15,8 @@ from ews_server import Fault, part
 from ews_server.faults import part_busy
 from excise.core.errors import ExciseError, SourceUnavailable
 from excise.model.item import Deposit, Disposal, Outcome, Target, Whereabouts
+from excise.store_api.errors import ItemDamaged
+from excise.stores.ews import bodies
 from excise.stores.ews import server as ews_server_module
 from excise.stores.ews.server import Server as EwsServer
 from excise.stores.ews.settings import Auth, Login, Settings
@@ -116,6 +118,24 @@ def test_s21_what_cannot_be_read_is_not_taken_to_be_missing(setting: Setting) ->
     asked = [request.operation for request in setting.server.log.requests]
     assert asked.count("UploadItems") == 1
     assert "CreateItem" not in asked
+
+
+def test_s13_an_export_of_another_item_is_never_evidence(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server exports another item than was asked for, each time."""
+    first, second = setting.targets()[:2]
+    asked_for = bodies.export_items
+    monkeypatch.setattr(bodies, "export_items", lambda ids: asked_for([second.id] if ids == [first.id] else ids))
+    with pytest.raises(ItemDamaged, match="another item"):
+        setting.mailbox.fetch(first.id)
+
+
+def test_s06_rows_of_another_folder_are_not_taken_for_its_own(setting: Setting) -> None:
+    """The answers for several folders come in another order: each row keeps the folder that it lies in."""
+    setting.world.deliver(setting.anna, "sentitems", mail(7), received=START)
+    setting.faults(Fault("other_order", operation="FindItem"))
+    folders = sorted(one.folder for one in setting.found())
+    assert setting.server.faults.struck()
+    assert folders == ["Inbox"] * 5 + ["Sent Items"]
 
 
 @pytest.fixture

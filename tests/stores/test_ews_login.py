@@ -45,7 +45,8 @@ _ANSWER = (
 class _Cloud:
     """A token service and an EWS that takes its tokens, the newest of them."""
 
-    def __init__(self) -> None:
+    def __init__(self, moved: str = "") -> None:
+        self.moved = moved
         self.tokens: list[dict[str, list[str]]] = []
         self.shown: list[str] = []
         self.expired = False
@@ -59,6 +60,12 @@ def serving(cloud: _Cloud, pem: Path, key: Path) -> Iterator[str]:
 
         def do_POST(self) -> None:
             given = self.rfile.read(int(self.headers["Content-Length"]))
+            if cloud.moved:
+                self.send_response(307)
+                self.send_header("Location", cloud.moved)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             if self.path == "/tenant-1/oauth2/v2.0/token":
                 cloud.tokens.append(parse_qs(given.decode()))
                 made = {"access_token": f"token-{len(cloud.tokens)}", "token_type": "Bearer", "expires_in": cloud.lasts}
@@ -166,6 +173,22 @@ def test_a_token_service_that_refuses_is_asked_once(tmp_path: Path) -> None:
             with pytest.raises(Unauthorised, match="no token"):
                 _ask(server)
     assert len(cloud.shown) == 1
+
+
+def test_s26_a_secret_is_not_sent_on(tmp_path: Path) -> None:
+    """A token service that points elsewhere gets nobody's secret sent there."""
+    pem, key = certificate(tmp_path)
+    cloud = _Cloud()
+    with (
+        serving(cloud, pem, key) as other,
+        serving(_Cloud(moved=f"{other}/tenant-1/oauth2/v2.0/token"), pem, key) as url,
+    ):
+        login = Login("app-1", "hush", Auth.OAUTH2, "tenant-1", authority=url)
+        server = Server(f"{url}/EWS/Exchange.asmx", login, Settings(ca_bundle=str(pem)))
+        with pytest.raises(Unauthorised, match="no token"):
+            _ask(server)
+    assert not cloud.tokens
+    assert not cloud.shown
 
 
 def test_where_a_password_comes_from() -> None:

@@ -15,7 +15,7 @@ from excise.stores.ews import bodies, codes
 from excise.stores.ews.account import Account
 from excise.stores.ews.item import EwsItem
 from excise.stores.ews.server import Refusal
-from excise.stores.ews.soap import text_at
+from excise.stores.ews.soap import find, text_at
 from excise.stores.ews.synthesis import made_of_properties
 
 _MARK = b"=== Truncated Data ==="
@@ -94,7 +94,9 @@ def _export(account: Account, item: EwsItem) -> tuple[str, str]:
         if not answer.ok:
             return "", str(answer)
         data = "".join((text_at(answer.element, "m:Data") or "").split())
-        why = _stream_damage(data)
+        told = find(answer.element, "m:ItemId")
+        other = told is not None and told.get("Id") != item.id
+        why = "is that of another item" if other else _stream_damage(data)
         if not why:
             return data, ""
         server.rest(1.0)

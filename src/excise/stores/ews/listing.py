@@ -51,10 +51,13 @@ def list_folders(
         refs = [FolderRef(node.id) for node in group]
         body = bodies.find_item(refs, ROW_FIELDS, offset=0, count=_PAGE, restriction=restriction)
         answers = account.call("FindItem", body, expected=len(group)).answers
-        for node, answer in zip(group, answers, strict=True):
-            page = _page(answer)
-            if page is not None and _is_last(page):
-                yield node, _rows(page, node.path)
+        pages = [(node, _page(answer)) for node, answer in zip(group, answers, strict=True)]
+        rows = {node.id: [] if page is None else _rows(page, node.path) for node, page in pages}
+        # Answers in another order would give a folder the rows of another one, or none: then no answer is believed.
+        mixed = any(row.parent in rows and row.parent != node for node, some in rows.items() for row in some)
+        for node, page in pages:
+            if page is not None and not mixed and _is_last(page):
+                yield node, rows[node.id]
             else:
                 yield node, _listed_or_error(account, node, restriction)
 

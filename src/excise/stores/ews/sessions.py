@@ -64,6 +64,8 @@ class Sessions(BaseProtocol):  # type: ignore[misc]
         session = super().raw_session(prefix, **more)
         session.verify = self._bundle or True
         session.trust_env = False
+        # Nor is a secret sent on to where a token service points.
+        session.get_redirect_target = lambda _: None
         return session
 
 
