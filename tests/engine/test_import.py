@@ -372,13 +372,6 @@ def test_s01_what_takes_every_item_cannot_plan_a_removal(tmp_path: Path) -> None
     assert mine.read_bytes() == before
 
 
-def test_replace_is_refused_in_plain_words(tmp_path: Path) -> None:
-    mine, evidence = target("mbox", tmp_path), write("eml", tmp_path / "eml", [message(1, "x")])
-    done = run_import(evidence, mine, tmp_path / "case", "--replace")
-    assert done.code == 2 and "later release" in done.err
-    assert not (tmp_path / "case").exists()
-
-
 def planned(evidence: str | Path, mine: Path, case: Path) -> str:
     """Plan an import; the plan's hash."""
     assert excise_cli("import", evidence, "--into", mine, "--case", case).code == 4

@@ -20,7 +20,7 @@ from excise.core.digests import sha256_hex
 from excise.core.errors import ConfirmationMissing, Refused, UsageError
 from excise.core.files import make_directories, os_error, read_regular, write_durably
 from excise.core.marker import enclosing_case
-from excise.engine import import_plan, planner, restore, review, run, sweep
+from excise.engine import import_plan, planner, replacing, restore, review, run, sweep
 from excise.engine.authority import check_names, check_person, given_policy
 from excise.engine.channel import Channel
 from excise.engine.journal import read_journal
@@ -76,6 +76,18 @@ class Work:
         plan = import_plan.make_import_plan(self.case, order, self.audit, channel, self.policy)
         self.save_head()
         return plan
+
+    def survey_replacing(self, plan: Plan) -> replacing.Survey:
+        """What the target of the import ``plan`` has and lacks; Refused where a cap forbids to replace (S04)."""
+        found = replacing.survey(self.case, plan, Channel(self.setting.progress.advance, self.setting.stop))
+        replacing.check_caps(plan, found, self.policy)
+        return found
+
+    def plan_replacing(self, plan: Plan) -> Plan | None:
+        """Freeze a plan that removes other versions of what the finished import ``plan`` put; None without any."""
+        self.policy = effective_policy(self.setting.policy_file or given_policy(plan))
+        order = replacing.removal_order(self.case, plan, Channel(self.setting.progress.advance, self.setting.stop))
+        return None if order is None else self.plan(order)
 
     def newest_plan(self) -> Plan:
         """The newest plan, checked against the hash that the audit log recorded when it was made."""

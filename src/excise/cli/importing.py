@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from excise.cli.moving import confirm_putting, finish, plan_status, report_plan
+from excise.cli.moving import confirm_putting, plan_status, report_plan
 from excise.cli.options import Given, authority_options, confirm_options, proof_options, term_options, work_options
+from excise.cli.replacing import check_expected, finish_import, tell_counts
 from excise.cli.screen import tell_not_searched, working
 from excise.core.errors import ConfirmationMissing, UsageError, worst_status
 
 if TYPE_CHECKING:
     from excise.api import ImportOrder, Plan, Work
 
+_SHARE = "Replace nothing where it is a larger share of a mailbox of 40 messages or more (default 25)."
 _CASE = click.Path(path_type=Path, file_okay=False)
 
 
@@ -23,9 +25,12 @@ _CASE = click.Path(path_type=Path, file_okay=False)
 @click.option("--into", required=True, metavar="SOURCE", help="The mailbox that takes them.")
 @click.option("--case", "case_dir", type=_CASE, required=True, metavar="DIR", help="The new case directory.")
 @click.option("--merge", is_flag=True, help="Only what the mailbox lacks (the default).")
-@click.option("--replace", is_flag=True, help="First remove its other versions of them (a later release).")
+@click.option("--replace", is_flag=True, help="Then remove its other versions of them, by a plan of their own.")
 @click.option("--folder-prefix", metavar="PATH", help="Put their folders below this one.")
 @click.option("--max-total", type=click.IntRange(0), metavar="N", help="Import nothing at all where there are more.")
+@click.option("--max-per-mailbox", type=click.IntRange(0), metavar="N", help="Replace nothing where it is more.")
+@click.option("--max-share", type=click.FloatRange(0, 100), metavar="PERCENT", help=_SHARE)
+@click.option("--expect-replaced", type=click.IntRange(0), metavar="N", help="How many there must be to replace.")
 @term_options
 @confirm_options
 @work_options
@@ -57,8 +62,9 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     ):
         plan = work.plan_import(order)
         report_plan(options, plan)
-        _confirm(options, work, plan)
-        ctx.exit(finish(options, work, work.run(plan)))
+        replaced = tell_counts(options, work, plan) if options["replace"] else 0
+        _confirm(options, work, plan, replaced)
+        ctx.exit(finish_import(options, work, work.run(plan)))
 
 
 def _order(options: dict[str, Any], given: Given) -> ImportOrder:
@@ -66,11 +72,11 @@ def _order(options: dict[str, Any], given: Given) -> ImportOrder:
     from excise.engine.import_source import find_sources
     from excise.store_api.discovery import find_mailboxes
 
-    if options["replace"]:
-        raise UsageError(
-            "--replace comes with a later release: nothing was touched",
-            hint="Remove the other versions with excise move --message-ids FILE, then import.",
-        )
+    for name in ("max_per_mailbox", "max_share", "expect_replaced"):
+        if options[name] is not None and not options["replace"]:
+            raise UsageError(f"--{name.replace('_', '-')} is for --replace", hint="Leave it out, or add --replace.")
+    if options["merge"] and options["replace"]:
+        raise UsageError("--merge and --replace exclude each other")
     into = find_mailboxes([options["into"]]).mailboxes
     if len(into) != 1:
         raise UsageError(f"{options['into']}: expected one mailbox to put messages into, found {len(into)}")
@@ -81,17 +87,20 @@ def _order(options: dict[str, Any], given: Given) -> ImportOrder:
         given.optional_criteria(),
         options["folder_prefix"] or "",
         options["max_total"],
+        given.caps() if options["replace"] else None,
     )
     order.check()
     return order
 
 
-def _confirm(options: dict[str, Any], work: Work, plan: Plan) -> None:
+def _confirm(options: dict[str, Any], work: Work, plan: Plan, replaced: int) -> None:
     if not plan.matches and not options["expect_matches"]:
         work.confirm(plan, "nothing to import")
         return
     hint = f"To import them: excise run {work.case.root} --confirm {plan.sha256[:12]}"
     try:
+        if options["replace"]:
+            check_expected(options, replaced)
         # A plan that a cap refuses is refused whether it is confirmed or not.
         how = "refused" if plan.header["refused"] else confirm_putting(options, plan, "imported", hint)
     except ConfirmationMissing as error:

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from excise.cli.moving import finish
 from excise.cli.options import proof_options, work_options
+from excise.cli.replacing import finish_import, is_half_replaced, replace
 from excise.cli.screen import working
 from excise.core.errors import UsageError
 from excise.model.item import Action
@@ -44,4 +44,6 @@ def command(ctx: click.Context, /, case_dir: Path, give_up: bool, **options: Any
                 f"{case_dir}: plan {plan.number} was never begun, so there is nothing to resume",
                 hint=f"To run it: excise run {case_dir} --confirm {plan.sha256[:12]}",
             )
-        ctx.exit(finish(options, work, work.run(plan, finish=give_up)))
+        if is_half_replaced(work, plan) and (rest := work.plan_replacing(plan)):
+            ctx.exit(replace(options, work, rest))
+        ctx.exit(finish_import(options, work, work.run(plan, finish=give_up)))

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from excise.cli.moving import ask, finish, report_plan
+from excise.cli.moving import ask, report_plan
 from excise.cli.options import proof_options, work_options
+from excise.cli.replacing import finish_import
 from excise.cli.screen import working
 from excise.core.errors import ConfirmationMissing
 from excise.model.item import Action
@@ -45,4 +46,4 @@ def command(ctx: click.Context, /, case_dir: Path, confirm: str | None, **option
                 )
             report_plan({**options, "quiet": False}, plan)
             ask(work, plan)
-        ctx.exit(finish(options, work, work.run(plan)))
+        ctx.exit(finish_import(options, work, work.run(plan)))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from excise.case.chain import ChainedLog
 from excise.case.layout import Case
-from excise.case.plan import Plan, UnitPlan, matches_path, untestable_path, write_plan
+from excise.case.plan import Caps, Plan, UnitPlan, matches_path, untestable_path, write_plan
 from excise.core.clock import iso, now
 from excise.core.digests import canonical_json, sha256_hex
 from excise.core.errors import DoesNotVerify, ExciseError, Interrupted, UsageError
@@ -39,7 +39,8 @@ class ImportOrder:
     """What to import, into which mailbox. ``given``: the evidence as it was named; ``found``: what that came to.
 
     ``criteria``: only what they match; None for every item. ``folder_prefix``: a folder that the evidence's folders
-    are put below. ``max_total``: more items than that refuse the plan (S04).
+    are put below. ``max_total``: more items than that refuse the plan (S04). ``replacing``: other versions in the
+    target are removed afterwards, within these caps.
     """
 
     given: str
@@ -48,6 +49,7 @@ class ImportOrder:
     criteria: Criteria | None = None
     folder_prefix: str = ""
     max_total: int | None = None
+    replacing: Caps | None = None
 
     def check(self) -> None:
         """Refuse what cannot be done, before anything is made."""
@@ -55,6 +57,8 @@ class ImportOrder:
         capabilities = registry.store(self.into.kind).capabilities
         if not capabilities.can_put:
             raise Unsupported(f"{self.into.name}: a store of the kind {self.into.kind!r} cannot take messages")
+        if self.replacing is not None:
+            _check_removal(self.into)
         if self.folder_prefix and not capabilities.has_folders:
             raise Unsupported(f"{self.into.name}: a mailbox of the kind {self.into.kind!r} has no folders")
         if self.folder_prefix and not all(self.folder_prefix.split("/")):
@@ -193,6 +197,18 @@ def _target(order: ImportOrder, directory: Path, number: int, lines: list[dict[s
     )
 
 
+def _check_removal(into: MailboxInfo) -> None:
+    """Unsupported where nothing can be removed from the target."""
+    capabilities = registry.store(into.kind).capabilities
+    why = into.details.get("removal", "")
+    if not why and capabilities.default_disposal is None:
+        why = capabilities.removal_refused_because or f"a store of the kind {into.kind!r} cannot remove"
+    if not why and not capabilities.local_files:
+        why = "other versions are replaced in mailboxes that are files alone"
+    if why:
+        raise Unsupported(f"{into.name}: {why}", hint="Import without --replace. Nothing was touched.")
+
+
 def _check_space(into: MailboxInfo, need: int) -> None:
     """Refuse to plan what the target's disk surely has no room for."""
     if not registry.store(into.kind).capabilities.local_files:
@@ -218,11 +234,12 @@ def _header(order: ImportOrder, units: list[UnitPlan]) -> dict[str, Any]:
         "refused": f"{total} messages, more than --max-total {order.max_total} (safety rule S04)" if over else "",
         "criteria": order.criteria.canonical() if order.criteria else None,
         "criteria_sha256": order.criteria.sha256 if order.criteria else None,
+        **({"replace": asdict(order.replacing)} if order.replacing else {}),
         "scope": {
             "evidence": order.given,
             "into": order.into.locator,
             "folder_prefix": order.folder_prefix,
-            "mode": "merge",
+            "mode": "replace" if order.replacing else "merge",
             "passed_over": order.found.passed_over,
             "other_files": order.found.other_files,
         },

@@ -26,17 +26,21 @@ class ImportRun(PutRun):
 
     done = Outcome.IMPORTED
 
-    def __init__(self, case: Case, plan: Plan, unit: UnitPlan, channel: Channel) -> None:
-        """Read the planned items and open journal and audit log."""
-        super().__init__(case, plan, unit, channel)
+    def look_only(self, case: Case, plan: Plan, unit: UnitPlan, channel: Channel) -> None:
+        """Begin without journal and audit log, for one that only reads the planned items."""
+        super().look_only(case, plan, unit, channel)
         self._sources: dict[int, ImportSource] = {}
         self._incomplete: dict[int, str] = {}
 
     def close(self) -> None:
         """Close the evidence and both logs."""
+        self.close_sources()
+        super().close()
+
+    def close_sources(self) -> None:
+        """Close the evidence."""
         for source in self._sources.values():
             source.close()
-        super().close()
 
     def check_target(self) -> None:
         """The mailbox is the one that was planned."""

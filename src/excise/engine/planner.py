@@ -36,6 +36,25 @@ _SMALLEST_PST = 271_360
 
 
 @dataclass(frozen=True, slots=True)
+class Replacing:
+    """What a removal is for that an import ends with: of what matches only ``targets``, each (id, version).
+
+    ``plan``, ``plan_sha256``: the import; ``left``: ids of what matches too and stays; ``put``: how many messages the
+    import put, which do not count for the share of the mailbox that may go.
+    """
+
+    plan: int
+    plan_sha256: str
+    targets: frozenset[tuple[str, str]]
+    left: tuple[str, ...] = ()
+    put: int = 0
+
+    def header(self) -> dict[str, Any]:
+        """For the plan's header."""
+        return {"plan": self.plan, "plan_sha256": self.plan_sha256, "left": self.left}
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """What the user asked for."""
 
@@ -51,6 +70,7 @@ class Order:
     compact: bool = False
     rewrite: bool = False
     parts: tuple[str, ...] = ()
+    replacing: Replacing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +82,7 @@ class _SearchTask:
     caps: Caps
     holds: Holds
     rewrite: bool = False
+    replacing: Replacing | None = None
 
 
 def check_removable(order: Order, scope: Scope) -> None:
@@ -178,7 +199,7 @@ def _tasks(order: Order, scope: Scope, directory: Path, first: int, holds: Holds
             hold=_hold(order, info, holds),
         )
         rewrite = order.rewrite and registry.store(info.kind).capabilities.remakes
-        yield _SearchTask(unit, info, criteria, directory, order.caps, holds, rewrite)
+        yield _SearchTask(unit, info, criteria, directory, order.caps, holds, rewrite, order.replacing)
 
 
 def _hold(order: Order, info: MailboxInfo, holds: Holds) -> str:
@@ -222,6 +243,8 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
             if isinstance(found, NotTested):
                 rest.add(not_tested_line(found))
                 continue
+            if task.replacing and (found.id, found.version) not in task.replacing.targets:
+                continue
             count += 1
             doubtful += bool(found.doubt)
             size += found.envelope.get("size") or 0
@@ -231,7 +254,8 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
             lines.add(match_line(count, found) | ({"hold": hold} if hold else {}))
         hashes = [lines.finish(), rest.finish()]
     tally = searched.tally
-    refused = task.unit.refused or over_cap(task.caps, task.unit.disposal, count, tally.seen)
+    put = task.replacing.put if task.replacing else 0
+    refused = task.unit.refused or over_cap(task.caps, task.unit.disposal, count, tally.seen - put)
     # Where a cap refuses, a review may still bring it below.
     anew = task.rewrite and count and not task.unit.refused
     unit = plan_remaking(task.unit, task.directory, ids) if anew else task.unit
@@ -291,6 +315,7 @@ def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, 
         "part_size": order.part_size,
         **({"compact": True} if order.compact else {}),
         **({"rewrite": True} if order.rewrite else {}),
+        **({"replaces_for": order.replacing.header()} if order.replacing else {}),
         "caps": asdict(order.caps),
         "criteria": order.criteria.canonical(),
         "criteria_sha256": order.criteria.sha256,

@@ -36,11 +36,15 @@ class PutRun(ABC):
 
     def __init__(self, case: Case, plan: Plan, unit: UnitPlan, channel: Channel) -> None:
         """Read the planned items and open journal and audit log."""
-        self.case, self.plan, self.unit, self.channel = case, plan, unit, channel
-        self.lines = {line["item"]: line for line in read_matches(plan, unit)}
+        self.look_only(case, plan, unit, channel)
         directory = case.make(case.unit_dir(unit.unit))
         self.journal = Journal(directory / "journal.jsonl", list(self.lines))
         self.audit = ChainedLog(directory / "audit.jsonl")
+
+    def look_only(self, case: Case, plan: Plan, unit: UnitPlan, channel: Channel) -> None:
+        """Begin without journal and audit log, for one that only reads the planned items."""
+        self.case, self.plan, self.unit, self.channel = case, plan, unit, channel
+        self.lines = {line["item"]: line for line in read_matches(plan, unit)}
         self.unread: dict[int, str] = {}
         self._forms: dict[int, str] = {}
         self._known: Counter[tuple[str, str]] = Counter()

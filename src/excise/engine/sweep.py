@@ -33,7 +33,8 @@ def base_plan(case: Case, audit: ChainedLog) -> Plan:
     """The newest plan of a search, whose criteria and scope a sweep takes. A UsageError where there is none, or where
     the newest plan of all waits to be run."""
     plans = [read_plan(case, number) for number in case.plan_numbers()]
-    searches = [plan for plan in plans if plan.action.preserves and plan.header.get("criteria")]
+    # What an import replaced is no search: its criteria match what took its place, too.
+    searches = [p for p in plans if p.action.preserves and p.header.get("criteria") and "replaces_for" not in p.header]
     if not searches:
         raise UsageError(f"{case.root}: no search was made in this case, so there is nothing to do again")
     newest = plans[-1]

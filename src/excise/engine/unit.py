@@ -411,6 +411,7 @@ class UnitRun:
         removed = {self.target(item).id for item in gone}
         planned = {self.target(item).id for item in self.matches}
         planned |= {line["id"] for line in iterate_excluded(self.plan, self.unit)}
+        planned |= set(self.plan.header.get("replaces_for", {}).get("left", ()))
         criteria = Criteria.from_canonical(self.plan.header["criteria"])
         searched = search_mailbox(mailbox, criteria, Searched(), self.channel)
         found = {match.id: match.version for match in searched if isinstance(match, Match)}
