@@ -14,10 +14,13 @@ import pytest
 from cli.command import Done, excise_cli
 from engine.mail_files import bytes_below
 from engine.test_import import KINDS, contents_of, letter, write
-from excise.case.plan import Caps
+from excise import api
+from excise.case.plan import Caps, read_matches
 from excise.engine.import_plan import ImportOrder
-from excise.model.item import Deposit
-from excise.store_api.discovery import Scope
+from excise.engine.import_run import ImportRun
+from excise.engine.import_source import find_sources
+from excise.model.item import INCOMPLETE, Deposit
+from excise.store_api.discovery import Scope, find_mailboxes
 from excise.store_api.errors import Unsupported
 from excise.store_api.protocols import MailboxInfo, Unreadable
 from policy.organisation import Organisation
@@ -201,6 +204,30 @@ def test_what_could_not_be_imported_replaces_nothing(kind: str, mine: Path, evid
     kept = before.copy()
     del kept[other(2)]
     assert contents_of(kind, mine) == kept + Counter([letter(2), letter(4)])
+
+
+def test_what_the_evidence_has_only_a_part_of_replaces_nothing(
+    kind: str, mine: Path, evidence: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = tmp_path / "case"
+    found = find_mailboxes([str(mine)]).mailboxes
+    order = ImportOrder(str(evidence), find_sources(str(evidence)), found[0], replacing=Caps())
+    real = ImportRun.detail
+
+    def detail(run: ImportRun, item: int) -> str:
+        """What is said of an item, as if the evidence had only a part of 2."""
+        lacks = run.lines[item]["envelope"]["message_id"] == "<2@example.net>"
+        return f"{INCOMPLETE} an attachment" if lacks else real(run, item)
+
+    monkeypatch.setattr(ImportRun, "detail", detail)
+    with api.new_case(case, (str(mine),), api.Authorisation()) as work:
+        plan = work.plan_import(order)
+        work.confirm(plan, "a test")
+        assert work.run(plan).exit_code == 9
+        removal = work.plan_replacing(plan)
+    assert removal is not None and removal.matches == 2
+    ids = {match["envelope"]["message_id"] for match in read_matches(removal, removal.units[0])}
+    assert len(ids) == 1 and "3" in ids.pop()
 
 
 def test_a_version_that_changes_before_its_removal_stays(mine: Path, evidence: Path, kind: str, tmp_path: Path) -> None:
