@@ -130,6 +130,34 @@ def test_s24_only_the_items_that_are_held_stay(mail: Path, case: Path, org: Orga
     assert "1 held" in done.out.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        b"From: boss@partner.example\n",
+        b"Sender: boss@partner.example\n",
+        b"To: boss@partner.example\n",
+        b"Cc: x@example.org, boss@partner.example\n",
+        b"Resent-From: boss@partner.example\n",
+    ],
+)
+@pytest.mark.parametrize("late", [False, True])
+def test_s24_no_second_sender_or_recipient_slips_a_hold(
+    tmp_path: Path, case: Path, org: Organisation, extra: bytes, late: bool
+) -> None:
+    """Whether the hold is there when the plan is made or comes later."""
+    mail = tmp_path / "maildir"
+    for name in ("cur", "new", "tmp"):
+        (mail / "ben" / name).mkdir(parents=True)
+    (mail / "ben/new/1760000001.M1P1.host").write_bytes(message(1, WORM, extra=extra))
+    (mail / "ben/new/1760000002.M2P1.host").write_bytes(message(2, WORM))
+    rules = hold(domains=["partner.example"])
+    org.rules("reveal = false\n" if late else rules)
+    assert org.excise("plan", "move", mail, *WANTED, "--case", case).code == (0 if late else 8)
+    org.rules(rules)
+    assert run(org, case).code == 8
+    assert ids_in_maildir(mail / "ben") == Counter(["1"])
+
+
 def test_s24_a_list_that_is_gone_or_empty_stops_the_removal(mail: Path, case: Path, org: Organisation) -> None:
     org.rules(hold(files=["held.txt"]))
     path = org.path.parent / "held.txt"
@@ -204,6 +232,8 @@ def test_s24_a_domain_holds_its_mailboxes_and_those_below() -> None:
         ({"from": "Anna@Example.com", "to": []}, True),
         ({"from": "x@y.z", "to": ["b@c.d", "anna@example.com"]}, True),
         ({"from": "x@y.z", "to": ["b@sub.partner.example"]}, True),
+        ({"from": "x@y.z", "senders": ["x@y.z", "ANNA@example.com"], "to": []}, True),
+        ({"from": None, "senders": ["b@partner.example"], "to": []}, True),
         ({"from": "joanna@example.com", "to": ["b@notpartner.example"]}, False),
         ({"from": None, "to": None}, False),
     ],

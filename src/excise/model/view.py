@@ -152,11 +152,15 @@ class MessageView(ABC):
 def envelope(view: MessageView) -> dict[str, Any]:
     """What ``--json`` shows of a message (CLI.md, "JSON of a match"); a value that is not known is None.
 
-    Attachments are those of the message itself; a winmail.dat is shown unpacked.
+    Attachments are those of the message itself; a winmail.dat is shown unpacked. ``senders`` is there only where there
+    are others than ``from``: all addresses of From and Sender.
     """
+    first = view.senders[0].address or None if view.senders else None
+    senders = list(dict.fromkeys(address for _, address in view.senders if address))
     return {
         "subject": view.subject,
-        "from": view.senders[0].address or None if view.senders else None,
+        "from": first,
+        **({"senders": senders} if any(address != first for address in senders) else {}),
         "to": list(dict.fromkeys(address for _, address in view.recipients if address)),
         "sent": iso(view.sent),
         "received": iso(view.received),

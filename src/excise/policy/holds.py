@@ -43,7 +43,8 @@ class _Hold:
 
     def concerns(self, envelope: Mapping[str, Any]) -> bool:
         """True where somebody who is held wrote the message or got it."""
-        people = {normalise(address) for address in (envelope.get("from"), *(envelope.get("to") or ())) if address}
+        named = (envelope.get("from"), *(envelope.get("senders") or ()), *(envelope.get("to") or ()))
+        people = {normalise(address) for address in named if address}
         return bool(people & self.addresses) or any(
             is_of_domain(address.rpartition("@")[2], domain) for address in people for domain in self.domains
         )
