@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from lxml import etree
 
 from ews.worlds import START, mail
 from ews_server import Fault, part
@@ -16,10 +18,12 @@ from ews_server.faults import part_busy
 from excise.core.errors import ExciseError, SourceUnavailable
 from excise.model.item import Deposit, Disposal, Outcome, Target, Whereabouts
 from excise.store_api.errors import ItemDamaged
-from excise.stores.ews import bodies
+from excise.stores.ews import bodies, fetching
 from excise.stores.ews import server as ews_server_module
+from excise.stores.ews.item import EwsItem
 from excise.stores.ews.server import Server as EwsServer
 from excise.stores.ews.settings import Auth, Login, Settings
+from excise.stores.ews.soap import TYPES
 from stores import test_ews_faults
 from stores.test_ews_faults import Setting
 
@@ -127,6 +131,24 @@ def test_s13_an_export_of_another_item_is_never_evidence(setting: Setting, monke
     monkeypatch.setattr(bodies, "export_items", lambda ids: asked_for([second.id] if ids == [first.id] else ids))
     with pytest.raises(ItemDamaged, match="another item"):
         setting.mailbox.fetch(first.id)
+
+
+@pytest.mark.parametrize(("listed", "damaged"), [("a.txt", False), ("renamed.txt", False), ("a.txt b.txt", True)])
+def test_s13_an_attachment_that_the_mime_lacks_is_damage(setting: Setting, listed: str, damaged: bool) -> None:
+    """The server lists more attachments than its MIME has, though it has some."""
+    listing = "".join(f"<t:FileAttachment><t:Name>{name}</t:Name></t:FileAttachment>" for name in listed.split())
+    mime = base64.b64encode(mail(1, attachment="a.txt")).decode()
+    element = etree.fromstring(
+        f'<t:Message xmlns:t="{TYPES}"><t:MimeContent>{mime}</t:MimeContent><t:ItemId Id="AAAA"/>'
+        f"<t:ItemClass>IPM.Note</t:ItemClass><t:Attachments>{listing}</t:Attachments></t:Message>"
+    )
+    account = setting.mailbox._account
+    account.server.lacks_export = "this test has none"
+    if damaged:
+        with pytest.raises(ItemDamaged, match=r"b\.txt"):
+            fetching.fetched(account, EwsItem(element, "Inbox"))
+    else:
+        assert fetching.fetched(account, EwsItem(element, "Inbox")).content == mail(1, attachment="a.txt")
 
 
 def test_s06_rows_of_another_folder_are_not_taken_for_its_own(setting: Setting) -> None:
