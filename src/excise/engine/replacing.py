@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from excise.case.chain import read_chain
 from excise.case.layout import Case
 from excise.case.plan import Caps, Plan, UnitPlan
 from excise.core.errors import Refused
@@ -20,7 +19,7 @@ from excise.engine.authority import limited
 from excise.engine.channel import Channel
 from excise.engine.import_run import ImportRun
 from excise.engine.import_source import WithMessageIds
-from excise.engine.journal import replay
+from excise.engine.journal import read_journal
 from excise.engine.planner import Order, Replacing, over_cap
 from excise.engine.search import Match, Searched, search_by
 from excise.mbox import likeness
@@ -195,7 +194,7 @@ def removal_order(case: Case, plan: Plan, channel: Channel) -> Order | None:
     none."""
     unit = plan.units[0]
     path = case.unit_dir(unit.unit) / "journal.jsonl"
-    status = replay(read_chain(path).records, range(1, unit.matches + 1), str(path)) if unit.matches else {}
+    status = read_journal(path, range(1, unit.matches + 1))[0] if unit.matches else {}
     # A message of which the evidence has not everything takes no other one's place.
     done = {i for i, ended in status.items() if ended.outcome in _THERE and not ended.detail.startswith(INCOMPLETE)}
     found = survey(case, plan, channel, done)

@@ -77,7 +77,8 @@ def order_of(plan: Plan, max_total: int | None) -> Order:
             tuple(scope["sources"]),
             tuple(scope["mailboxes"]),
             parts=tuple(scope.get("parts", ())),
-            **{name: True for name in ("compact", "rewrite") if header.get(name)},
+            compact=bool(header.get("compact")),
+            rewrite=bool(header.get("rewrite")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DoesNotVerify(f"{plan.directory}: expected the header of a plan, found something else") from error
