@@ -435,12 +435,17 @@ def maps_that_call_all_free() -> bytes:
     return _maps_full_of(0)
 
 
+def invalid_maps_that_call_all_free() -> bytes:
+    """The same in a file that says that its maps do not hold, which is no damage."""
+    return _maps_full_of(0, valid=0)
+
+
 def maps_that_call_all_taken() -> bytes:
     """Allocation maps without a free slot."""
     return _maps_full_of(0xFF)
 
 
-def _maps_full_of(byte: int) -> bytes:
+def _maps_full_of(byte: int, valid: int = 2) -> bytes:
     edited = Edited(made())
     regions = maps.region_count(len(edited.data))
     for region in range(regions):
@@ -448,7 +453,7 @@ def _maps_full_of(byte: int) -> bytes:
             if ptype == pages.PTYPE_AMAP:
                 edited.page(ib, put(0, bytes([byte]) * maps.MAP_BITS))
     free = 0 if byte else regions * maps.MAP_BITS * 8 * maps.SLOT
-    edited.header(cbAMapFree=free, rgbFM=bytes([0xFF - byte]) * 128, fAMapValid=2)
+    edited.header(cbAMapFree=free, rgbFM=bytes([0xFF - byte]) * 128, fAMapValid=valid)
     return bytes(edited.data)
 
 
@@ -488,7 +493,7 @@ FILES: dict[str, Make] = {
             subnode_in_itself, message_in_itself, folders_in_a_circle, root_below_a_folder, folders_without_end,
             names_of_one_string, two_thousand_million_values, values_over_each_other, values_back_and_forth,
             recipients_with_one_name, blocks_over_each_other, store_without_a_top, counters_used_up,
-            maps_that_call_all_free, maps_that_call_all_taken,
+            maps_that_call_all_free, invalid_maps_that_call_all_free, maps_that_call_all_taken,
         )
     },
 }  # fmt: skip

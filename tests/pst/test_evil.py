@@ -25,7 +25,7 @@ def test_s27_everything_ends_well_with(make: evil.Make, tmp_path: Path) -> None:
         assert trial.outcomes[part] + trial.outcomes[f"{part} refused"] == 1
 
 
-@pytest.mark.parametrize("make", [evil.maps_that_call_all_free, evil.maps_that_call_all_taken])
+@pytest.mark.parametrize("make", [evil.invalid_maps_that_call_all_free, evil.maps_that_call_all_taken])
 def test_what_the_maps_call_free_is_not_overwritten(make: evil.Make, tmp_path: Path) -> None:
     """Trial compares every message; here it is shown that it got so far."""
     trial = Trial(make(), tmp_path / "evil.pst", random.Random(1))
