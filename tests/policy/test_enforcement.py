@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from engine.mail_files import WORM, bytes_below, stores
+from engine.mail_files import WORM, bytes_below, message, stores
 from excise import api
 from excise.core.digests import canonical_json
 from excise.core.errors import ExciseError
@@ -218,6 +218,23 @@ def test_a_policy_given_for_a_plan_binds_its_sweeps(mail: Path, case: Path, org:
     later = json.loads((case / "plan/0002/header.json").read_text())
     assert (later["policy"]["given"], later["caps"]["max_total"]) == (str(mine), 6)
     assert later["policy_sha256"] == header(case)["policy_sha256"]
+
+
+def test_s25_each_new_plan_of_a_sweep_needs_an_approval_of_its_own(mail: Path, case: Path, org: Organisation) -> None:
+    done = org.excise("move", mail, *WANTED, "--case", case, "--yes", "--expect-matches", "6")
+    assert done.code == 0, done.text
+    (org.place / "allowed_signers").write_text("")
+    org.rules(
+        f'[people."sofia"]\nuser = "sofia"\nroles = ["Legal"]\n[approval]\n'
+        f'allowed_signers = "{org.place / "allowed_signers"}"\n'
+        '[[approval.rule]]\nactions = ["move"]\nroles = ["Legal"]\n'
+    )
+    late = mail / "ben/new/1769999999.M1P9.host"
+    late.write_bytes(message(901, WORM))
+    done = org.excise("sweep", case, "--jobs", "1", "--interval", "0s", "--yes", "--max-total", "5")
+    assert done.code == 4, done.text
+    assert "plan 2 (" in done.text and "0 of 1 approvals as Legal are there" in done.text
+    assert late.is_file()
 
 
 def test_frozen_rules_that_were_changed_do_not_verify(mail: Path, case: Path, org: Organisation) -> None:
