@@ -222,6 +222,7 @@ def test_s24_a_plan_says_what_is_known_of_holds(place: Place) -> None:
     scope = ("--mailbox", ANNA, "--mailbox", "bob@example.test")
     done = place.excise("plan", "move", place.source, *scope, "--subject", SECRET, "--case", "case")
     anna, bob = (line for line in done.stdout.splitlines() if "disposal soft" in line)
+    assert "no server requests" not in done.stdout
     assert ANNA in anna
     assert "hold not known; DiscoveryHolds has 1, which a hold keeps or kept" in anna
     assert bob.endswith("hold not known")

@@ -106,6 +106,7 @@ def table(rows: Iterable[Iterable[Any]], heads: Iterable[str]) -> str:
 def show_plan(plan: Plan, most: int | None = _SUBJECTS) -> None:
     """What a run would touch: what a person is asked to confirm (S05). ``most``: of so many subjects; None: of all."""
     from excise.api import distinct_subjects
+    from excise.store_api import registry
 
     header = plan.header
     say(f"Plan {plan.number}: {plan.action.value}")
@@ -137,11 +138,13 @@ def show_plan(plan: Plan, most: int | None = _SUBJECTS) -> None:
         where = f"; all stand in {plan.directory}/matches" if most == _SUBJECTS else ": --all-subjects lists them"
         say(f"  … and {len(subjects) - most:,} more subjects{where}")
     estimate = header["estimate"]
+    local = all(registry.store(unit.kind).capabilities.local_files for unit in plan.units if unit.matches)
     say(
         f"Space: {estimate['bytes_in_case'] / 1e6:,.1f} MB in the case, "
         f"{estimate['bytes_beside_sources'] / 1e6:,.1f} MB beside the sources; "
         f"to read: {estimate['bytes_to_read'] / 1e6:,.1f} MB, "
-        f"about {max(1, round(estimate['bytes_to_read'] / 100e6))} s; no server requests"
+        f"about {max(1, round(estimate['bytes_to_read'] / 100e6))} s"
+        + ("; no server requests" if local else ", and as long as the server takes to answer")
     )
     for unit in plan.units:
         if unit.rewrite:
