@@ -7,6 +7,7 @@ be left is laid out on the real disk, in the same place, and ``excise resume`` m
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
@@ -16,7 +17,7 @@ import pytest
 
 from cli.command import command_line, environment
 from crash.disk import RECORDED, Cut, Disk, Node, lay_out, whole_calls
-from crash.stage import Stage, age_dead_locks, finish, needs_strace, stage, wrong_at_the_end
+from crash.stage import Stage, age_dead_locks, finish, needs_strace, quickly, stage, wrong_at_the_end
 
 pytestmark = needs_strace
 
@@ -26,9 +27,9 @@ State = dict[str, tuple[Node, bytes | None]]
 def record(made: Stage, command: str, *inject: str) -> list[str]:
     """The calls of ``excise run`` or ``excise resume``, with all their bytes."""
     trace = made.root / "trace"
-    strace = ["strace", "-f", "--seccomp-bpf", "-y", "-xx", "-s", "10000000", "-o", str(trace)]
+    strace = ["strace", "-f", *quickly(inject), "-y", "-xx", "-s", "10000000", "-o", str(trace)]
     confirm = ("--confirm", made.plan_sha256) if command == "run" else ()
-    subprocess.run(
+    done = subprocess.run(
         [
             *strace,
             "-e",
@@ -42,6 +43,8 @@ def record(made: Stage, command: str, *inject: str) -> list[str]:
         check=False,
         timeout=120,
     )
+    if not quickly(inject):
+        assert done.returncode == -signal.SIGKILL, "it was not killed"
     return list(whole_calls(trace))
 
 
