@@ -69,8 +69,10 @@ class Served:
 
 @contextmanager
 def serving(case: Path) -> Iterator[Served]:
+    # A test run in the background of a shell ignores Ctrl-C, and whatever it starts would too.
     process = subprocess.Popen(
         command_line("review", case, "--web"),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env=environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
