@@ -44,8 +44,8 @@ class EwsMailbox:
     @property
     def info(self) -> MailboxInfo:
         """The mailbox that is there now: asked for, unless that was the last thing we asked, a moment ago."""
-        if not self._is_fresh():
-            self._identity, self._read_at = read_identity(self._account), (self._account.asked, time.monotonic())
+        if not self._is_fresh(self._identity_at):
+            self._ask_identity()
         return info_of(self._account, self._identity)
 
     @property
@@ -136,17 +136,22 @@ class EwsMailbox:
 
     def _read(self) -> FolderTree:
         tree = read_tree(self._account)
-        self._identity, self._read_at = tree.identity, (self._account.asked, time.monotonic())
+        self._identity = tree.identity
+        self._identity_at = self._tree_at = (self._account.asked, time.monotonic())
         return tree
 
-    def _is_fresh(self) -> bool:
-        """True where what was read last was read just now, and nothing was asked since."""
-        asked, when = self._read_at
+    def _ask_identity(self) -> None:
+        self._identity = read_identity(self._account)
+        self._identity_at = (self._account.asked, time.monotonic())
+
+    def _is_fresh(self, read_at: tuple[int, float]) -> bool:
+        """True where what was read at ``read_at`` was read just now, and nothing was asked since."""
+        asked, when = read_at
         return asked == self._account.asked and time.monotonic() - when < _MOMENT
 
     def _refreshed(self) -> FolderTree:
         """The folders as they are now; those of another mailbox that has the address now are not kept."""
-        if self._is_fresh() and self._identity == self._tree.identity:
+        if self._is_fresh(self._tree_at) and self._identity == self._tree.identity:
             return self._tree
         tree = self._read()
         if tree.identity == self._tree.identity:
@@ -160,8 +165,9 @@ class EwsMailbox:
             )
 
     def _require_identity(self) -> None:
-        """The address may have another mailbox now (S30)."""
-        if self.info.identity != self._tree.identity:
+        """The address may have another mailbox now (S30): asked for each time, however short ago it was."""
+        self._ask_identity()
+        if self._identity != self._tree.identity:
             raise MailboxChanged(
                 f"{self._account.place.name}: another mailbox has this address now", hint="Make a new plan."
             )
