@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from excise.pst.messaging import tags
 from excise.pst.messaging.removal import plan_removal
 from excise.pst.ndb.edit import edit_nodes
 from programs import needs_program
+from pst.editing import Edited, put
 from pst.purged import (
     OTHER_NIDS,
     SAMPLES,
@@ -333,3 +335,19 @@ def test_a_file_with_a_row_without_a_message_is_refused(tmp_path: Path, remove: 
         editor.commit()
     with pytest.raises(excise.pst.Unsound, match="message 0x200024: expected a node, found none"):
         remove(path, tmp_path / "copy.pst", 0x200024)
+
+
+@real
+def test_a_table_that_has_the_subnodes_of_a_removed_message_too_is_refused(tmp_path: Path, remove: Remove) -> None:
+    """A fuzzer made such a file; all of the message would have stayed in it, below the folder's table."""
+    edited = Edited("submessage.pst")
+    table, message = edited.node(0x808E), edited.node(0x200024)
+    assert table.bid_sub == 0
+    at = edited.data.index(struct.pack("<3Q", table.nid, table.bid_data, table.bid_sub))
+    edited.page(at & ~0x1FF, put((at & 0x1FF) + 16, message.bid_sub.to_bytes(8, "little")))
+    path = tmp_path / "shared.pst"
+    path.write_bytes(edited.data)
+    assert not excise.pst.check(path).damaged
+    with pytest.raises(DamagedInput, match="expected rows and values, found subnode 0x671"):
+        remove(path, tmp_path / "copy.pst", 0x200024)
+    assert path.read_bytes() == edited.data

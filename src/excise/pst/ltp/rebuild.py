@@ -49,7 +49,7 @@ def rebuild_table(
     """Write the TC of ``node`` without the rows ``without`` and with the cells ``changed`` (row id → tag → value).
 
     A row with changed cells gets a new version; all others stay as they are, in their order. The rows ``added``, whole
-    with id and version, come after them.
+    with id and version, come after them. Rows are taken out only of a table that has no other subnodes than its own.
     """
     table = TableContext(node)
     schema = schema_of(table)
@@ -62,6 +62,10 @@ def rebuild_table(
         # A value of theirs that cannot be found may be among what is kept.
         if row.row_id in without:
             _require_values(table, row)
+    others = _unknown(node)
+    if others and without:
+        # They are nothing of the table's own, and nobody can say whether they are content of what goes.
+        raise Damaged(_damage("TC", "subnodes", node, "rows and values", f"subnode 0x{others[0]:x}"))
     require_sound(node)
 
     def cells(row: Row) -> dict[int, CellData]:
@@ -71,7 +75,7 @@ def rebuild_table(
             found[ROW_VERSION_TAG] = sink.next_unique().to_bytes(4, "little")
         return found
 
-    return _complete(node, keep, _unknown(node), partial(build_table, sink, schema, chain(map(cells, rows), added)))
+    return _complete(node, keep, others, partial(build_table, sink, schema, chain(map(cells, rows), added)))
 
 
 def rebuild_properties(
