@@ -26,8 +26,10 @@ from excise.mapi.properties import PropertyBag, RawProperty
 from excise.mapi.tags import NamedProperty, PropertyTag
 from excise.mapi.to_mime import to_mime
 from excise.model.item import Fetched
+from excise.pst.disk import ids
 from excise.pst_mapi import content
 from excise.stores.pst_record import record_of_item
+from pst.editing import Edited, put
 from pst.oracles import libpff_folders, readpst
 from stores.pst_samples import fetched as fetched_from
 
@@ -249,6 +251,23 @@ class TestDamage:
         assert problems(part) == []
         (part / "messages.pst").unlink()
         assert any("messages.pst: cannot be read" in each for each in problems(part))
+
+    def test_a_folder_that_libpff_takes_for_something_else(self, tmp_path: Path) -> None:
+        part = tmp_path / "part-001"
+        write(part, [mime(1), mime(2, folder="B")])
+        path = part / "messages.pst"
+        edited = Edited(path.read_bytes())
+        with excise.pst.open(path) as pst:
+            folder = next(each.nid for each in pst.folders() if each.display_name == "B")
+        # Its properties change places with its table of contents, whose references stay right.
+        nodes = [edited.node(folder), edited.node(ids.sibling_nid(folder, ids.NID_TYPE_CONTENTS_TABLE))]
+        places = [edited.data.index(struct.pack("<2Q", each.nid, each.bid_data)) for each in nodes]
+        for at, other in zip(places, reversed(nodes), strict=True):
+            edited.page(at & ~0x1FF, put((at & 0x1FF) + 8, other.bid_data.to_bytes(8, "little")))
+        path.write_bytes(edited.data)
+        found = problems(part)
+        assert any(f"folder 0x{folder:x}: libpff finds no folder in it" in each for each in found)
+        assert any("00001-000002 is not there" in each for each in found)
 
     @pytest.mark.parametrize("changes", [{"tag": "zz"}, {"base64": "!!!!x"}, {"tag": None}, {"name": []}], ids=str)
     def test_a_record_that_says_nothing_of_sense(self, tmp_path: Path, changes: dict[str, object]) -> None:

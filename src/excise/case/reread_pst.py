@@ -96,6 +96,8 @@ class _Comparison:
         yield from (f"{self._path}: {line['evidence']} is not there" for line in self._left.values())
 
     def _walk(self, handle: Any) -> Iterator[str]:
+        import pypff
+
         with reading():
             subtree = _subtree_nid(handle)
             root = handle.get_root_folder()
@@ -110,6 +112,10 @@ class _Comparison:
                 with reading():
                     nid = node.identifier
                 if nid & 31 == _FOLDER:
+                    if not isinstance(node, pypff.folder):
+                        # By its content libpff takes it for something else; what was in it will be missed by name.
+                        yield f"{self._path}: folder 0x{nid:x}: libpff finds no folder in it"
+                        continue
                     with reading():
                         inner = () if nid == subtree else None if place is None else (*place, node.name or "")
                     if inner is not None and len(inner) > _DEPTH:

@@ -37,6 +37,8 @@ def what_libpff_misses(path: Path, kept: Mapping[int, tuple[str, ...]]) -> str:
 
 def _items(root: Any) -> Iterator[tuple[int, tuple[str, ...]]]:
     """NID and folder of each item whose properties can be read."""
+    import pypff
+
     stack: list[tuple[Any, tuple[str, ...]]] = [(root, ())]
     while stack:
         folder, place = stack.pop()
@@ -46,6 +48,8 @@ def _items(root: Any) -> Iterator[tuple[int, tuple[str, ...]]]:
             with reading():
                 nid = node.identifier
                 if nid_type(nid) == NID_TYPE_NORMAL_FOLDER and len(place) < _DEEPEST:
+                    if not isinstance(node, pypff.folder):
+                        raise ValueError(f"node {nid:#x} is no folder")
                     stack.append((node, (*place, node.name or "")))
                 elif nid_type(nid) in _ITEMS:
                     if not node.get_record_set(0).number_of_entries:
