@@ -114,6 +114,17 @@ def with_property(bag: PropertyBag, tag: PropertyTag, raw: bytes | None) -> Prop
 
 
 class TestMime:
+    @pytest.mark.parametrize("flags", [frozenset(), frozenset({"flagged"}), frozenset({"seen"})])
+    def test_a_message_is_shown_as_read_only_if_its_source_says_so(self, flags: frozenset[str], tmp_path: Path) -> None:
+        part = tmp_path / "part-001"
+        write(part, [replace(mime(number), flags=flags) for number in (1, 2)])
+        assert not problems(part)
+        with excise.pst.open(part / "messages.pst") as pst:
+            (folder,) = [each for each in pst.folders() if each.message_nids]
+            marks = [each.flags & 1 for each in folder.messages()]  # type: ignore[union-attr]
+            assert folder.properties.integer(0x3603) == marks.count(0)  # type: ignore[union-attr]
+        assert marks == [int("seen" in flags)] * 2
+
     def test_other_programs_show_the_messages(self, tmp_path: Path) -> None:
         part = tmp_path / "part-001"
         write(part, [mime(1, "One"), mime(2, "Two", "Archive/2026")])

@@ -28,6 +28,16 @@ def test_a_sound_pst() -> None:
     assert "nothing is wrong" in done.out and "Outlook" in done.out.splitlines()[-1]
 
 
+@pytest.mark.parametrize("name", ["empty.pst", "empty"])
+def test_a_file_of_no_bytes_is_called_so(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.touch()
+    for command in (["check", path], ["search", path, "--subject", "x"], ["mailboxes", f"pst:{path}"]):
+        done = excise_cli(*command)
+        assert done.code == 7, done.text
+        assert str(path) in done.text and "an empty file (0 bytes)" in done.text
+
+
 @needs_samples
 def test_a_broken_rule_is_a_warning() -> None:
     done = excise_cli("check", "--json", SAMPLES["submessage.pst"])

@@ -162,6 +162,17 @@ class Edited:
         packed = replace(header, root=replace(header.root, **root), **rest).sealed().pack()
         self.data[: len(packed)] = packed
 
+    def parent(self, nid: int, other: int) -> None:
+        """Give the node ``nid`` the parent ``other``."""
+        header = Header.unpack(bytes(self.data))
+        fmt, ib = header.format, header.root.ibNBT
+        while (page := pages.BTPage.unpack(fmt, bytes(self.data[ib : ib + fmt.page_size]))).cLevel:
+            entries = list(fmt.bt_entry.iter_unpack(page.rgentries[: page.cEnt * fmt.bt_entry.size]))
+            ib = [entry[2] for entry in entries if entry[0] <= nid][-1]
+        entries = list(fmt.nbt_entry.iter_unpack(page.rgentries[: page.cEnt * fmt.nbt_entry.size]))
+        at = [entry[0] & 0xFFFFFFFF for entry in entries].index(nid)
+        self.page(ib, put(at * fmt.nbt_entry.size + 24, other.to_bytes(4, "little")))
+
     def page(self, ib: int, change: Change) -> None:
         """Change the body of the page at ``ib``."""
         fmt = Header.unpack(bytes(self.data)).format

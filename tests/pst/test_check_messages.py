@@ -205,6 +205,16 @@ def test_a_property_that_a_folder_needs(nid: int, tag: int, other: int, name: st
 
 
 @real
+@pytest.mark.parametrize("parent", [0, 0x8022, 0x2223, 0x200024])
+def test_a_root_folder_that_is_not_its_own_parent(parent: int) -> None:
+    edited = Edited("sample1.pst")
+    before = edited.check().counts["warning"]
+    edited.parent(0x122, parent)
+    assert edited.found("NBTENTRY", "nidParent").damage.found == f"0x{parent:x}"
+    assert edited.check().counts["warning"] == before + 1
+
+
+@real
 def test_counts_of_a_folder() -> None:
     edited = Edited("sample1.pst")
     nid = parent_of(edited, MESSAGE)

@@ -153,7 +153,25 @@ def test_values_decode_to_what_was_encoded(ptype: int, value) -> None:
     assert decode_value(ptype, encode_value(ptype, value), "cp1252") == value
 
 
-@pytest.mark.parametrize(("ptype", "value"), [(2, 40000), (3, "x"), (0x1E, "日"), (0x40, -1), (0x1003, 1), (0x1F, b"")])
+@pytest.mark.parametrize(("ptype", "value"), [each for each in VALUES if isinstance(each[1], tuple)])
+def test_multiple_values_may_be_a_list(ptype: int, value) -> None:
+    assert encode_value(ptype, list(value)) == encode_value(ptype, value)
+
+
+@pytest.mark.parametrize(
+    ("ptype", "value"),
+    [
+        (2, 40000),
+        (3, "x"),
+        (0x1E, "日"),
+        (0x40, -1),
+        (0x1003, 1),
+        (0x1F, b""),
+        (0x101F, "ab"),
+        (0x1102, b"ab"),
+        (0x1F, ["a"]),
+    ],
+)
 def test_what_is_no_value_of_a_type_is_refused(ptype: int, value) -> None:
     with pytest.raises(ValueError, match="no "):
         encode_value(ptype, value)

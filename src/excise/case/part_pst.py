@@ -17,7 +17,7 @@ from excise.model.item import Fetched
 from excise.pst import NewFolder, NewMessage
 from excise.pst.disk.maps import REGION
 from excise.pst_mapi.content import ORIGINAL, REBUILT, content_properties
-from excise.pst_mapi.new_message import bare_message, new_message, with_prefix_length
+from excise.pst_mapi.new_message import bare_message, new_message, with_prefix_length, with_read_mark
 
 #: What a message adds when the file is closed: its row in the folder's table, its places in the trees.
 _AT_THE_END = 2048
@@ -67,7 +67,9 @@ class PstPart:
         key = ORIGINAL if item.item is None and item.properties is None else REBUILT
         try:
             if item.item is None:
-                mail = with_prefix_length(from_mime(item.content))
+                # A source that tells nothing of it has nobody's reading to show.
+                mail = with_read_mark(from_mime(item.content), read="seen" in item.flags)
+                mail = with_prefix_length(mail)
                 message = new_message(mail, content_properties(item.content, key))
             else:
                 held = alone
@@ -88,7 +90,8 @@ class PstPart:
     def _write_bare(self, folder: NewFolder, item: Fetched, key: str) -> int:
         subject = (item.item or from_mime(item.content)).subject
         try:
-            return self._write(folder, bare_message(subject, content_properties(item.content, key)), item)
+            content = content_properties(item.content, key)
+            return self._write(folder, bare_message(subject, content, read="seen" in item.flags), item)
         except (ValueError, OverflowError) as error:
             if self._count:
                 raise PartFull from error

@@ -67,6 +67,8 @@ def _check(path: Path, as_json: bool) -> int:
 def _mbox_findings(fd: int, path: Path, counts: Counter[str]) -> Iterator[Mapping[str, Any]]:
     from excise.mbox import FileView, check, looks_like_mbox
 
+    if not os.fstat(fd).st_size:
+        raise DamagedInput(f"{path}: expected an mbox, a PST or an OST, found an empty file (0 bytes)")
     if not looks_like_mbox(os.pread(fd, 4096, 0)):
         raise DamagedInput(
             f"{path}: expected an mbox, a PST or an OST, found something else",

@@ -17,6 +17,7 @@ from excise.mapi.tags import (
     MULTIPLE,
     PidTagAttachDataBinary,
     PidTagMessageClass,
+    PidTagMessageFlags,
     PidTagSubject,
     PidTagSubjectPrefix,
     PropertyType,
@@ -29,6 +30,7 @@ _FIRST_NAMED = 0x8000
 _ROW = frozenset({0x67F2, 0x67F3})
 _DATA = frozenset({PidTagAttachDataBinary.id})
 _LONGEST_SUBJECT = 255
+_READ = 1
 
 
 def new_message(item: MapiItem, more: Iterable[NewProperty] = ()) -> NewMessage:
@@ -60,10 +62,20 @@ def with_prefix_length(item: MapiItem) -> MapiItem:
     return replace(item, properties=bag)
 
 
-def bare_message(subject: str, more: Iterable[NewProperty]) -> NewMessage:
-    """A message with a subject and the properties ``more``: for what cannot be stored as the item that it is."""
+def with_read_mark(item: MapiItem, *, read: bool) -> MapiItem:
+    """``item`` shown as read, or as unread (PidTagMessageFlags, MSGFLAG_READ); all else as it is."""
+    flags = (item.properties.integer(PidTagMessageFlags) or 0) & ~_READ | read
+    entries = (each for each in item.properties if each.tag.id != PidTagMessageFlags.id)
+    mark = RawProperty(PidTagMessageFlags, flags.to_bytes(4, "little", signed=True))
+    return replace(item, properties=PropertyBag((mark, *entries), item.properties.code_page))
+
+
+def bare_message(subject: str, more: Iterable[NewProperty], *, read: bool) -> NewMessage:
+    """A message with a subject and the properties ``more``, shown as read or not: for what cannot be stored as the item
+    that it is."""
     text = f"\x01\x01{subject.replace(chr(0), '')[:_LONGEST_SUBJECT]}".encode("utf-16-le", "replace")
-    known = ((PidTagMessageClass, "IPM.Note".encode("utf-16-le")), (PidTagSubject, text))
+    flags = int(read).to_bytes(4, "little")
+    known = ((PidTagMessageClass, "IPM.Note".encode("utf-16-le")), (PidTagSubject, text), (PidTagMessageFlags, flags))
     return NewMessage((*(NewProperty(tag.id, tag.type, data) for tag, data in known), *more))
 
 

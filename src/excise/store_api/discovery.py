@@ -54,8 +54,9 @@ def find_mailboxes(sources: Sequence[str], wanted: Sequence[str] = (), parts: Se
         before = len(scope.mailboxes) + len(scope.not_searched)
         _add_source(source, scope)
         if len(scope.mailboxes) + len(scope.not_searched) == before:
+            found = "an empty file (0 bytes)" if _is_empty(source) else "no mail store that Excise knows"
             raise DamagedInput(
-                f"{source}: expected mail, found no mail store that Excise knows",
+                f"{source}: expected mail, found {found}",
                 hint=f"Name its kind if you are sure, as in mbox:{source} (kinds: {', '.join(kinds())}).",
             )
     if wanted:
@@ -97,6 +98,11 @@ def _add_source(source: str, scope: Scope) -> None:
         )
     else:
         _add_path(Path(source), scope, None)
+
+
+def _is_empty(source: str) -> bool:
+    path = Path(source)
+    return path.is_file() and not path.stat().st_size
 
 
 def _add_path(path: Path, scope: Scope, kind: str | None) -> None:

@@ -105,7 +105,8 @@ class PstFile:
         except DamagedInput as error:
             raise self._damaged(error.message.removeprefix(f"{self.path}: "), error.hint) from error
         if magic != MAGIC:
-            raise DamagedInput(f"{self.path}: expected a PST file (it begins with '!BDN'), found something else")
+            found = "something else" if magic else "an empty file (0 bytes)"
+            raise DamagedInput(f"{self.path}: expected a PST file (it begins with '!BDN'), found {found}")
 
     def _read_store(self, source: _Source) -> None:
         self._use(Reader(source, _CODEC))

@@ -42,6 +42,8 @@ class FolderChecks:
         if properties is None:
             return
         place = f"folder 0x{folder.nid:x}"
+        if folder.nid == ids.NID_ROOT_FOLDER:
+            self._check_root(folder, place)
         for tag, name in _NEEDED.items():
             if tag not in properties:
                 self._add(WARNING, "folder", name, place, "a value", "none")
@@ -51,6 +53,12 @@ class FolderChecks:
 
     def _add(self, grade: str, structure: str, field: str, place: str, expected: object, found: object) -> None:
         self._report.add(grade, Damage("messaging", structure, field, place, -1, str(expected), str(found)))
+
+    def _check_root(self, folder: Folder, place: str) -> None:
+        """The root folder is its own parent ([MS-PST] 2.4.3.1); readers that build the tree upwards end there."""
+        entry = folder.store.ndb.nodes.find(folder.nid)
+        if entry is not None and entry.nidParent != folder.nid:
+            self._add(WARNING, "NBTENTRY", "nidParent", place, f"itself, 0x{folder.nid:x}", f"0x{entry.nidParent:x}")
 
     def _check_counts(self, folder: Folder, properties: PropertyContext, unread: int, place: str) -> None:
         counts = {tags.CONTENT_COUNT: len(folder.message_nids), tags.CONTENT_UNREAD_COUNT: unread}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -195,8 +195,11 @@ def _split_variable(data: bytes) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(offsets)]
 
 
-def encode_value(ptype: int, value: Value, codec: str = "cp1252") -> bytes:
-    """The bytes of a value of ``ptype``, the reverse of ``decode_value``. ValueError where it has none of them."""
+def encode_value(ptype: int, value: Value | Sequence[Scalar], codec: str = "cp1252") -> bytes:
+    """The bytes of a value of ``ptype``, the reverse of ``decode_value``. ValueError where it has none of them.
+
+    Multiple values may be a list as well as a tuple.
+    """
     if ptype & MV_FLAG:
         return _encode_multiple(ptype & ~MV_FLAG, value, codec)
     try:
@@ -209,7 +212,7 @@ _LAYOUTS = {PT_SHORT: "<h", PT_LONG: "<i", PT_FLOAT: "<f", PT_DOUBLE: "<d", PT_C
 _LAYOUTS |= {PT_ERROR: "<I", PT_BOOLEAN: "<?", PT_I8: "<q", PT_SYSTIME: "<Q"}
 
 
-def _encode_scalar(ptype: int, value: Value, codec: str) -> bytes:
+def _encode_scalar(ptype: int, value: Value | Sequence[Scalar], codec: str) -> bytes:
     if ptype == PT_SYSTIME and isinstance(value, datetime):
         value = (value - _EPOCH) // timedelta(microseconds=1) * 10
     if (layout := _LAYOUTS.get(ptype)) is not None and isinstance(value, int | float):
@@ -225,8 +228,8 @@ def _encode_scalar(ptype: int, value: Value, codec: str) -> bytes:
     raise ValueError(f"{type(value).__name__} is no value of type 0x{ptype:04x}")
 
 
-def _encode_multiple(ptype: int, value: Value, codec: str) -> bytes:
-    if not isinstance(value, tuple):
+def _encode_multiple(ptype: int, value: Value | Sequence[Scalar], codec: str) -> bytes:
+    if not isinstance(value, tuple | list):
         raise ValueError(f"{type(value).__name__} is no multiple value")  # noqa: TRY004 - documented
     parts = [encode_value(ptype, each, codec) for each in value]
     if ptype == PT_BOOLEAN:

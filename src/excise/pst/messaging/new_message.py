@@ -18,6 +18,7 @@ from excise.pst.ltp.values import (
     PT_OBJECT,
     PT_STRING8,
     PT_UNICODE,
+    Scalar,
     Value,
     decode_value,
     encode_value,
@@ -46,8 +47,13 @@ class NewProperty:
     name: PropertyName | None = None
 
     @classmethod
-    def of(cls, prop_id: int, prop_type: int, value: Value, name: PropertyName | None = None) -> NewProperty:
-        """A property with what Python has for its value. ValueError where ``value`` is none of ``prop_type``."""
+    def of(
+        cls, prop_id: int, prop_type: int, value: Value | Sequence[Scalar], name: PropertyName | None = None
+    ) -> NewProperty:
+        """A property with what Python has for its value; multiple values are a list or a tuple.
+
+        ValueError where ``value`` is none of ``prop_type``.
+        """
         return cls(prop_id, prop_type, encode_value(prop_type, value), name)
 
 
