@@ -153,7 +153,7 @@ def test_a_wrong_password_ends_with_what_to_do(slapd: Slapd, mail: Path) -> None
 
 def test_s26_without_any_password_it_is_said_where_to_put_one(slapd: Slapd, mail: Path) -> None:
     done = run(slapd, "search", mail, "--mailbox", "u0001", *SUBJECT, password=None)
-    assert done.code == 2 and "Set EXCISE_LDAP_PASSWORD" in done.err and f"keyring set {slapd.ldaps}" in done.err
+    assert done.code == 2 and "Set EXCISE_LDAP_PASSWORD" in done.err and f"keyring set excise:{slapd.ldaps}" in done.err
 
 
 KEYRING = """
@@ -171,7 +171,7 @@ def test_s26_the_password_comes_from_the_keyring(
     slapd: Slapd, mail: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "filed_keyring.py").write_text(KEYRING)
-    (tmp_path / "filed_keyring.json").write_text(json.dumps({f"{slapd.ldaps} {READER}": PASSWORD}))
+    (tmp_path / "filed_keyring.json").write_text(json.dumps({f"excise:{slapd.ldaps} {READER}": PASSWORD}))
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     variables = {"EXCISE_LDAP_PASSWORD": "", "PYTHON_KEYRING_BACKEND": "filed_keyring.Keyring"}
     login = ["--directory", slapd.ldaps, "--directory-user", READER, "--directory-ca", slapd.ca]

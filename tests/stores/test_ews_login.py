@@ -208,7 +208,7 @@ def test_where_a_password_comes_from() -> None:
         assert read_login("mail.example.test", given).password == "set"
     finally:
         ask_with(None)
-    assert asked == ["Password of anna at mail.example.test"]
+    assert asked == ["Password of anna at ews://mail.example.test"]
 
 
 class _Keyring(keyring.backend.KeyringBackend):
@@ -218,7 +218,7 @@ class _Keyring(keyring.backend.KeyringBackend):
 
     def __init__(self, *, locked: bool = False) -> None:
         super().__init__()
-        self._locked, self._kept = locked, {("excise-ews:mail.example.test", "EXAMPLE\\anna"): "kept"}
+        self._locked, self._kept = locked, {("excise:ews://mail.example.test", "EXAMPLE\\anna"): "kept"}
 
     def get_password(self, service: str, username: str) -> str | None:
         if self._locked:
@@ -253,7 +253,7 @@ def test_s26_a_locked_keyring_is_as_none(with_keyring: Callable[[_Keyring], None
     with_keyring(_Keyring(locked=True))
     with pytest.raises(UsageError, match="no password") as caught:
         read_login("mail.example.test", {"EXCISE_EWS_USER": "EXAMPLE\\anna"})
-    assert "keyring set excise-ews:mail.example.test" in (caught.value.hint or "")
+    assert "keyring set excise:ews://mail.example.test" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("auth", [Auth.NTLM, None], ids=["given", "offered"])

@@ -83,7 +83,7 @@ def test_no_login_and_no_mailbox_and_a_wrong_setting(tmp_path: Path, server: Ser
     source = f"ews://127.0.0.1:{server.port}/?plain=1"
     for arguments, environment, words in (
         ((source, "--mailbox", ANNA), {"EXCISE_EWS_USER": ""}, "EXCISE_EWS_USER"),
-        ((source, "--mailbox", ANNA), {"EXCISE_EWS_PASSWORD": ""}, "keyring set excise-ews"),
+        ((source, "--mailbox", ANNA), {"EXCISE_EWS_PASSWORD": ""}, "keyring set excise:ews://"),
         ((source,), {}, "--mailbox"),
         ((source, "--mailbox", ANNA, "--parts", "attic"), {}, "primary, archive, recoverable, public"),
         ((source, "--mailbox", ANNA), {"EXCISE_EWS_AUTH": "magic"}, "kerberos"),

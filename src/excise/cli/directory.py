@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from excise.cli.screen import tell
-from excise.cli.secret import secret
 from excise.core.errors import UsageError
+from excise.core.secrets import secret
 
 if TYPE_CHECKING:
     from excise.api.directory import DirectorySettings

@@ -12,10 +12,9 @@ from enum import StrEnum
 from functools import cache
 
 from excise.core.errors import UsageError
-from excise.core.secrets import ask_secret
+from excise.core.secrets import keyring_service, secret
 from excise.stores.ews.place import Access
 
-KEYRING_SERVICE = "excise-ews"
 _PREFIX = "EXCISE_EWS_"
 
 
@@ -98,7 +97,8 @@ def read_login(host: str, environment: Mapping[str, str]) -> Login:
     if not user:
         raise UsageError(
             f"{host}: there is no account to log in with",
-            hint=f"Set {_PREFIX}USER, and {_PREFIX}PASSWORD or a password in the keyring ({KEYRING_SERVICE}:{host}).",
+            hint=f"Set {_PREFIX}USER, and {_PREFIX}PASSWORD or a password in the keyring "
+            f"({keyring_service(_place(host))}).",
         )
     return Login(user, _secret(host, user, environment, "PASSWORD"), auth)
 
@@ -107,11 +107,11 @@ def _application(host: str, environment: Mapping[str, str]) -> Login:
     values = {name: environment.get(f"{_PREFIX}{name}", "") for name in ("CLIENT_ID", "TENANT", "CERTIFICATE")}
     if not (values["CLIENT_ID"] and values["TENANT"]):
         raise UsageError(f"{host}: OAuth 2.0 needs {_PREFIX}CLIENT_ID and {_PREFIX}TENANT")
-    secret = "" if values["CERTIFICATE"] else _secret(host, values["CLIENT_ID"], environment, "CLIENT_SECRET")
+    password = "" if values["CERTIFICATE"] else _secret(host, values["CLIENT_ID"], environment, "CLIENT_SECRET")
     plain = Login()
     return Login(
         values["CLIENT_ID"],
-        secret,
+        password,
         Auth.OAUTH2,
         values["TENANT"],
         values["CERTIFICATE"],
@@ -121,22 +121,8 @@ def _application(host: str, environment: Mapping[str, str]) -> Login:
 
 
 def _secret(host: str, user: str, environment: Mapping[str, str], name: str) -> str:
-    found = environment.get(_PREFIX + name) or _from_keyring(host, user) or ask_secret(f"Password of {user} at {host}")
-    if not found:
-        raise UsageError(
-            f"{host}: there is no password for {user}",
-            hint=f"Set {_PREFIX}{name}, or: keyring set {KEYRING_SERVICE}:{host} {user}",
-        )
-    return found
+    return secret(_PREFIX + name, _place(host), user, environment)
 
 
-def _from_keyring(host: str, user: str) -> str | None:
-    try:
-        import keyring
-        import keyring.errors
-    except ImportError:
-        return None
-    try:
-        return keyring.get_password(f"{KEYRING_SERVICE}:{host}", user)
-    except keyring.errors.KeyringError:
-        return None
+def _place(host: str) -> str:
+    return f"ews://{host}"
