@@ -85,6 +85,42 @@ def test_demo_fails_when_another_message_is_touched(tmp_path: Path, change: str,
         demo._compare(before, demo._messages(tmp_path / "mail"), gone=0)
 
 
+_APPROVAL = """[people."sofia@example.com"]
+user = "sofia"
+roles = ["Legal"]
+[approval]
+allowed_signers = "allowed_signers"
+[[approval.rule]]
+actions = ["move"]
+roles = ["Legal"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("rules", "step", "line"),
+    [
+        ('ticket = "INC-[0-9]+"\n', "search", "1: ticket: "),
+        ("[caps]\nmax_total = 4\n", "move", "2: caps: max_total is 4"),
+        ('never_search = ["anna"]\n', "search", "1: never_search: "),
+        ('[[hold]]\ncase = "X"\nmailboxes = ["ben"]\n', "move", "1: hold: "),
+        (_APPROVAL, "move", "6: approval: "),
+    ],
+)
+def test_s25_a_policy_binds_the_demo_and_its_line_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rules: str, step: str, line: str
+) -> None:
+    path = tmp_path / "etc" / "excise" / "policy.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(rules)
+    (path.parent / "allowed_signers").write_text("sofia@example.com ssh-ed25519 AAAA\n")
+    monkeypatch.setenv("XDG_CONFIG_DIRS", str(tmp_path / "etc"))
+    done = excise("demo", cwd=tmp_path)
+    assert done.returncode == 3, done.stdout
+    said = " ".join(done.stdout.partition("the policy forbids the demo at ")[2].split())
+    assert said.startswith(f"excise {step}: ") and f"{path}:{line}" in said, done.stdout
+    assert "fault of Excise: please" not in done.stdout
+
+
 @pytest.mark.parametrize("profile", PROFILES, ids=lambda path: path.stem)
 def test_profile_is_accepted_by_the_command_it_is_for(profile: Path, tmp_path: Path) -> None:
     from excise.api.profile import read_profile

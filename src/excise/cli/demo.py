@@ -24,11 +24,13 @@ from pathlib import Path
 import click
 
 from excise.cli.screen import say
-from excise.core.errors import ExciseError, UsageError
+from excise.core.errors import ConfirmationMissing, ExciseError, Held, Refused, UsageError
 from excise.core.files import os_error
 
 CRITERIA = ["--subject", "Salaries 2026 \N{EN DASH} confidential", "--attachment", "salaries.xlsx"]
 MATCHES = 5
+#: What a command ends with where it is the policy that stops it; a mailbox that is never searched stops none.
+_POLICY_STATUSES = (0, 3, 4, 6, 8)
 
 
 class DemoFailedError(ExciseError):
@@ -47,6 +49,7 @@ def command(keep: Path | None, exchange: bool) -> None:
     \b
     EXIT STATUS
       0 every step did what was said of it · 1 a step did not · 2 wrong usage
+      3 the policy in force forbids a step; its line is named
     """
     show = _show
     if exchange:
@@ -125,11 +128,41 @@ def step(place: Path, text: str, arguments: list[str], expected: str, settings: 
     output = done.stdout.decode("utf-8", "replace")
     say(output.rstrip("\n"))
     if done.returncode or expected not in output:
+        _ask_policy(arguments[0], done.returncode, output)
         raise DemoFailedError(
             f"excise {arguments[0]}: expected exit status 0 and {expected!r}, found exit status {done.returncode}",
             hint="This is a fault of Excise: please report it with this output.",
         )
     return output
+
+
+def _ask_policy(name: str, status: int, output: str) -> None:
+    """Refuse where it is the policy, which binds the demo as it does all else, that kept a step from what was said.
+
+    A policy is never put aside for the demo: a way around it that is for mail of no worth would be one for all mail.
+    """
+    from excise.policy.effective import PolicyRefused, effective_policy
+
+    policy = effective_policy()
+    lines = [line for line in output.splitlines() if any(f"{source.path}:" in line for source in policy.sources)]
+    if status == ConfirmationMissing.exit_code and policy.policy.approval.rules:
+        lines = [f"{policy.origin('approval.rules')}: approval: what the demo does needs one"]
+    elif status == Held.exit_code and policy.policy.holds:
+        lines = [f"{policy.origin('holds')}: hold: it holds the demo's mail too"]
+    elif status == Refused.exit_code and not lines:
+        caps = policy.policy.caps.model_dump(exclude_none=True)
+        lines = [f"{policy.origin(f'caps.{key}', _is_set)}: caps: {key} is {value}" for key, value in caps.items()]
+    if not lines or status not in _POLICY_STATUSES:
+        return
+    raise PolicyRefused(
+        f"the policy forbids the demo at excise {name}: "
+        + "; ".join(x.strip().removeprefix("excise: ") for x in lines),
+        hint="This is no fault of Excise. Run the demo where that policy is not in force.",
+    )
+
+
+def _is_set(value: object) -> bool:
+    return value is not None
 
 
 def bundled() -> Path:
