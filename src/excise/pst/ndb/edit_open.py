@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from excise.core.errors import DamagedInput, Unfinished
 from excise.pst.disk import maps
 from excise.pst.disk.crypt import CRYPT_CYCLIC
@@ -12,6 +15,9 @@ from excise.pst.ndb.edit_journal import IMAGE
 from excise.pst.ndb.edit_storage import Storage, StorageSource
 from excise.pst.ndb.edit_survey import Survey
 from excise.pst.ndb.read import NodeDatabase
+
+#: Raises where the file is not to be changed, for reasons that are not known at this layer.
+Require: TypeAlias = Callable[[NodeDatabase], None]
 
 _VERSION = 23
 _MAX_UNIQUE = 0xFFFF0000
@@ -27,10 +33,13 @@ class NotEditable(DamagedInput):
     """This file cannot be changed in place. The message says why, the hint what remains."""
 
 
-def open_database(storage: Storage) -> tuple[NodeDatabase, Survey]:
+def open_database(storage: Storage, require: Require | None = None) -> tuple[NodeDatabase, Survey]:
     """The node database of the file in ``storage``, read through and found sound.
 
-    NotEditable where it cannot be changed in place, Unfinished where a journal stands beside it.
+    ``require`` is asked before the survey, for the two take much memory, and each gives its own back.
+
+    NotEditable where it cannot be changed in place, Unfinished where a journal stands beside it; what ``require``
+    raises.
     """
     if storage.read_journal() is not None:
         raise Unfinished(
@@ -40,6 +49,8 @@ def open_database(storage: Storage) -> tuple[NodeDatabase, Survey]:
     check_editable(storage.name, storage.read(0, IMAGE), storage.size())
     try:
         ndb = NodeDatabase(StorageSource(storage), DamageLog())
+        if require is not None:
+            require(ndb)
         return ndb, Survey(ndb)
     except Damaged as error:
         raise _refused(storage.name, f"it is damaged: {error}", _DAMAGED) from error
