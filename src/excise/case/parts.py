@@ -1,7 +1,8 @@
 """Writing evidence: parts of one mailbox, each a directory that appears whole or not at all (S13, S14).
 
 A part holds ``messages.mbox`` (mboxrd), ``messages.pst`` and/or ``eml/`` (a file a message), ``properties.jsonl`` where
-the source has MAPI properties, and ``items.jsonl``: for each item where it came from, where it stands in the part, and
+the source has MAPI properties, ``streams/`` (a file an item) for items that their store gave in a large form of its own
+too, and ``items.jsonl``: for each item where it came from, where it stands in the part, and
 the hash that was taken of its bytes as fetched, before this module saw them. The part is written under another name,
 every file flushed and closed, and gets its own name by one rename: that is the commit. It is never opened for writing
 again.
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from excise.case.part_pst import PstPart
+from excise.core.bulk import pieces
 from excise.core.digests import canonical_json, sha256_hex
 from excise.core.files import (
     PARTIAL,
@@ -29,10 +31,10 @@ from excise.core.files import (
     make_directory,
     open_nofollow,
 )
-from excise.mbox import quote_mboxrd
+from excise.mbox import quote_mboxrd_chunks
 from excise.model.item import Fetched
 
-MESSAGES, PST, EML = "messages.mbox", "messages.pst", "eml"
+MESSAGES, PST, EML, STREAMS = "messages.mbox", "messages.pst", "eml", "streams"
 ITEMS, PROPERTIES = "items.jsonl", "properties.jsonl"
 _FROM_LINE = re.compile(rb"From [^\r\n]*[0-9]{2}:[0-9]{2}[^\r\n]*[0-9]{4}\Z")
 
@@ -97,7 +99,7 @@ class PartWriter:
     def takes(self, item: Fetched) -> bool:
         """True where the part stays below its limit with ``item``, or has none yet."""
         plain = (EvidenceKind.MBOX in self._kinds) + (EvidenceKind.EML in self._kinds)
-        size = plain * (self._size + len(item.content))
+        size = plain * (self._size + len(item.content) + len(item.stream))
         if self._pst is not None:
             size += self._pst.size_with(item)
         return self.count == 0 or size <= self._limit
@@ -132,18 +134,20 @@ class PartWriter:
             "mbox": self._add_mbox(item),
             "eml": self._add_eml(item, provenance.evidence_id),
             **({"pst": pst} if pst is not None else {}),
+            **({"stream": self._add_stream(item, provenance.evidence_id)} if item.stream else {}),
             "properties": self._add_properties(item, provenance.evidence_id),
         }
         self._put(self._items, ITEMS, canonical_json(line) + b"\n")
         self.count += 1
-        self._size += len(item.content)
+        self._size += len(item.content) + len(item.stream)
 
     def _add_mbox(self, item: Fetched) -> Mapping[str, Any] | None:
         if self._mbox is None:
             return None
         offset = self._mbox.tell()
         self._put(self._mbox, MESSAGES, from_line(item) + b"\n")
-        self._put(self._mbox, MESSAGES, quote_mboxrd(item.content))
+        for piece in quote_mboxrd_chunks(pieces(item.content)):
+            self._put(self._mbox, MESSAGES, piece)
         newline_added = not item.content.endswith(b"\n")
         self._put(self._mbox, MESSAGES, b"\n\n" if newline_added else b"\n")
         return {"offset": offset, "length": self._mbox.tell() - offset, "newline_added": newline_added}
@@ -155,6 +159,15 @@ class PartWriter:
         with durable_file(self.partial / name) as stream:
             stream.write(item.content)
         return name
+
+    def _add_stream(self, item: Fetched, evidence_id: str) -> dict[str, Any]:
+        """Write the item in its store's own form; what its line says of that."""
+        make_directory(self.partial / STREAMS)
+        name = f"{STREAMS}/{evidence_id}.bin"
+        digest = sha256_hex(item.stream)
+        with durable_file(self.partial / name) as stream:
+            stream.write(item.stream)
+        return {"file": name, "sha256": digest, "size": len(item.stream)}
 
     def _add_properties(self, item: Fetched, evidence_id: str) -> str | None:
         """Write the item's properties; the SHA-256 of their line."""

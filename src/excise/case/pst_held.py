@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from excise.core.bulk import Spool
 from excise.core.errors import ExciseError
 from excise.core.text import shown
 from excise.mapi.properties import PropertyBag
@@ -90,7 +91,13 @@ def record_sets(owner: Any, number: int) -> Iterator[tuple[int, bytes]]:
         if entry.entry_type is None or entry.value_type is None:
             raise ValueError(f"property {at + 1} has no id or no type")
         content = entry.entry_type == DATA
-        yield entry.entry_type << 16 | entry.value_type, b"" if content else entry.get_data() or b""
+        yield entry.entry_type << 16 | entry.value_type, b"" if content else _aside(entry.get_data() or b"")
+
+
+def _aside(raw: bytes) -> bytes:
+    spool = Spool()
+    spool.write(raw)
+    return spool.content()
 
 
 def held_by_libpff(node: Any, own: PstFile, names: Names) -> Held:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NamedTuple
 
 from excise.case.reread_pst import compare_pst
+from excise.core.bulk import Spool, map_file
 
 _QUOTED = re.compile(rb">+From ")
 _LINE = 64 << 20
@@ -63,7 +64,7 @@ def reread_part(part: Path, files: Mapping[str, str]) -> Reread:
         stream = io.BytesIO()
     with stream:
         _compare_part(part, _Lines(path, stream, found.problems), found)
-    expected = {"items.jsonl", "messages.mbox", "messages.pst", "eml", "properties.jsonl"}
+    expected = {"items.jsonl", "messages.mbox", "messages.pst", "eml", "streams", "properties.jsonl"}
     found.problems.extend(
         f"{part}/{name}: does not belong to a part"
         for name in sorted({path.name for path in part.iterdir()} - expected)
@@ -83,6 +84,7 @@ def _compare_part(part: Path, lines: _Lines, found: Reread) -> None:
     if any(line.get("mbox") is not None for line in lines) or (part / "messages.mbox").exists():
         _compare_mbox(part / "messages.mbox", lines, found.problems)
     _compare_eml(part, lines, found.problems)
+    _compare_streams(part, lines, found.problems)
     _compare_properties(part, lines, found.problems)
     if any(line.get("pst") is not None for line in lines) or (part / "messages.pst").exists():
         _compare_pst(part / "messages.pst", lines, found.problems)
@@ -93,7 +95,7 @@ class _Lines(Sequence[dict[str, Any]]):
 
     _WANTED: ClassVar = {"item": int, "sha256": str, "size": int, "evidence": str, "id": str, "version": str}
     _WANTED |= {"folder": str}
-    _KEPT = (*_WANTED, "message_id", "mbox", "eml", "pst", "properties")
+    _KEPT = (*_WANTED, "message_id", "mbox", "eml", "pst", "stream", "properties")
 
     def __init__(self, path: Path, stream: BinaryIO, problems: list[str]) -> None:
         """Read all; ``problems`` is told of lines that are something else."""
@@ -147,34 +149,36 @@ def _open(path: Path) -> BinaryIO:
     return os.fdopen(fd, "rb", buffering=1 << 20)
 
 
-def walk_mboxrd(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+def walk_mboxrd(stream: BinaryIO) -> Iterator[tuple[int, Spool]]:
     """The messages of an mboxrd file: offset of the From_ line, and the content with its quoting undone.
 
     A message ends at an empty line before the next From_ line or the end; that empty line is not part of it.
     """
-    body: list[bytes] | None = None
+    body: Spool | None = None
     start = offset = 0
+    held = b""  # the last line, which may be the empty one at the end
     while line := stream.readline():
-        if line.startswith(b"From ") and (body is None or (body and body[-1] == b"\n")):
+        if line.startswith(b"From ") and (body is None or held == b"\n"):
             if body is not None:
-                yield start, b"".join(body[:-1])
-            body, start = [], offset
+                yield start, body
+            body, start, held = Spool(), offset, b""
         elif body is None:
             raise ValueError(f"byte {offset}: expected a From_ line")
         else:
-            body.append(line[1:] if _QUOTED.match(line) else line)
+            body.write(held)
+            held = line[1:] if _QUOTED.match(line) else line
         offset += len(line)
     if body is not None:
-        if not body or body[-1] != b"\n":
+        if held != b"\n":
             raise ValueError(f"byte {offset}: expected an empty line at the end")
-        yield start, b"".join(body[:-1])
+        yield start, body
 
 
 def _compare_mbox(path: Path, lines: _Lines, problems: list[str]) -> None:
     try:
         with _open(path) as stream:
             number = 0
-            for number, (offset, content) in enumerate(walk_mboxrd(stream), 1):
+            for number, (offset, found) in enumerate(walk_mboxrd(stream), 1):
                 if number > len(lines):
                     problems.append(f"{path}: byte {offset}: a message that no line of items.jsonl names")
                     return
@@ -184,8 +188,8 @@ def _compare_mbox(path: Path, lines: _Lines, problems: list[str]) -> None:
                     problems.append(f"{path}: byte {offset}: not where items.jsonl says that {line['evidence']} is")
                     continue
                 if place.get("newline_added") is True:
-                    content = content[:-1]
-                _compare(f"{path}: byte {offset}", content, line, problems)
+                    found.drop_last(1)
+                _compare(f"{path}: byte {offset}", found.content(), line, problems)
             if number < len(lines):
                 problems.append(f"{path}: expected {len(lines)} messages, found {number}")
     except (OSError, ValueError) as error:
@@ -214,13 +218,31 @@ def _compare_eml(part: Path, lines: _Lines, problems: list[str]) -> None:
             continue
         try:
             with _open(path) as stream:
-                content = stream.read()
+                content = map_file(stream)
         except OSError as error:
             problems.append(f"{path}: cannot be read: {error.strerror}")
             continue
         _compare(str(path), content, line, problems)
     there = {path.name for path in (part / "eml").iterdir()} if (part / "eml").is_dir() else set()
     problems.extend(f"{part}/eml/{name}: a file that no line of items.jsonl names" for name in sorted(there - named))
+
+
+def _compare_streams(part: Path, lines: _Lines, problems: list[str]) -> None:
+    named = set()
+    for line in lines:
+        told = line.get("stream")
+        if told is None:
+            continue
+        name = f"streams/{line['evidence']}.bin"
+        if not isinstance(told, dict) or told.get("file") != name or "/" in line["evidence"]:
+            problems.append(f"{part}/items.jsonl: {line['evidence']!r}: not the name of a stream's file")
+            continue
+        named.add(f"{line['evidence']}.bin")
+        _compare_file(part / name, str(told.get("sha256")), problems)
+    there = {path.name for path in (part / "streams").iterdir()} if (part / "streams").is_dir() else set()
+    problems.extend(
+        f"{part}/streams/{name}: a file that no line of items.jsonl names" for name in sorted(there - named)
+    )
 
 
 def _compare(place: str, content: bytes, line: Mapping[str, Any], problems: list[str]) -> None:
@@ -239,7 +261,8 @@ def _names_itself(content: bytes, message_id: object) -> bool:
     reports)."""
     if not isinstance(message_id, str) or not message_id.isascii() or re.search(r"\s", message_id):
         return True
-    head = re.split(rb"\r?\n\r?\n", content, maxsplit=1)[0]
+    end = re.search(rb"\r?\n\r?\n", content)
+    head = content[: end.start()] if end else content
     if _has_id(email.message_from_bytes(head + b"\n\n", policy=email.policy.compat32), message_id):
         return True
     try:

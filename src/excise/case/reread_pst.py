@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 from excise.case.pst_held import Held, Names, Unreadable, held_by_libpff, names_of, reading, record_sets
 from excise.case.reread_mapi import differences
+from excise.core.bulk import Spool
 from excise.core.files import open_nofollow
 from excise.mapi.properties import PropertyBag
 from excise.pst.check.database import check_database
@@ -171,10 +172,11 @@ def _subtree_nid(handle: Any) -> int:
 def _content(bag: PropertyBag, key: str) -> bytes | None:
     """The MIME in an item: the pieces ``key``, ``key2``, … one after the other."""
     found = {str(entry.name): entry.raw for entry in bag if entry.name is not None}
-    pieces: list[bytes] = []
-    while (piece := found.get(f"{{{_SET}}}/{key}{len(pieces) + 1 if pieces else ''}")) is not None:
-        pieces.append(piece)
-    return b"".join(pieces) if pieces else None
+    content, count = Spool(), 0
+    while (piece := found.get(f"{{{_SET}}}/{key}{count + 1 if count else ''}")) is not None:
+        content.write(piece)
+        count += 1
+    return content.content() if count else None
 
 
 class Records:

@@ -675,9 +675,10 @@ class PartCheck:
         if any(line.get("mbox") is not None for line in self.lines) or (self.path / "messages.mbox").exists():
             self.check_mbox(self.path / "messages.mbox")
         self.check_eml()
+        self.check_streams()
         self.check_properties()
         self.check_pst()
-        known = {"items.jsonl", "messages.mbox", "messages.pst", "eml", "properties.jsonl"}
+        known = {"items.jsonl", "messages.mbox", "messages.pst", "eml", "streams", "properties.jsonl"}
         strangers = [name for name in entries(self.path) if name not in known]
         self.problems += [f"{self.path / name}: does not belong to a part" for name in strangers]
 
@@ -704,7 +705,7 @@ class PartCheck:
                     if line.get("mbox") is None and line.get("eml") is None and not in_pst:
                         self.problems.append(f"{place}: item {line['item']} has no content in this part")
                     seen.add(line["item"])
-                    kept = ("item", "sha256", "size", "evidence", "mbox", "eml", "pst", "properties")
+                    kept = ("item", "sha256", "size", "evidence", "mbox", "eml", "pst", "stream", "properties")
                     self.lines.append({key: line.get(key) for key in kept})
         except OSError as error:
             self.problems.append(f"{path}: cannot be read: {error.strerror or error}")
@@ -762,6 +763,23 @@ class PartCheck:
                 self.problems.append(str(error))
         strangers = [name for name in entries(self.path / "eml") if name not in named]
         self.problems += [f"{self.path}/eml/{name}: a file that no line of items.jsonl names" for name in strangers]
+
+    def check_streams(self) -> None:
+        """Each stream has the hash in its item's line; each file is named by a line."""
+        named = set()
+        for line in self.lines:
+            told = line["stream"]
+            if told is None:
+                continue
+            name = f"{line['evidence']}.bin"
+            told = told if isinstance(told, dict) else {}
+            if not re.fullmatch("[0-9]{5,}-[0-9]{6,}", line["evidence"]) or told.get("file") != f"streams/{name}":
+                self.problems.append(f"{self.path}/items.jsonl: {line['evidence']!r}: not the name of a stream's file")
+                continue
+            named.add(name)
+            compare(self.path / "streams" / name, told.get("sha256"), self.problems)
+        strangers = [name for name in entries(self.path / "streams") if name not in named]
+        self.problems += [f"{self.path}/streams/{name}: a file that no line of items.jsonl names" for name in strangers]
 
     def check_properties(self) -> None:
         """Each line of properties.jsonl has the hash in its item's line."""

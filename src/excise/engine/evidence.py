@@ -11,18 +11,19 @@ from functools import cached_property
 from hashlib import blake2b
 from hashlib import sha256 as new_sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from excise.case.bag import is_sealed, tag_manifest_sha256, validate
 from excise.case.layout import Case
 from excise.case.part_item import item_in_pst
-from excise.case.parts import EML, ITEMS, MESSAGES, PROPERTIES, PST
+from excise.case.parts import EML, ITEMS, MESSAGES, PROPERTIES, PST, STREAMS
 from excise.case.pst_held import Unreadable
 from excise.case.reread import walk_mboxrd
 from excise.case.reread_pst import Records
+from excise.core.bulk import map_path
 from excise.core.digests import sha256_hex
 from excise.core.errors import DoesNotVerify
-from excise.core.files import open_nofollow, os_error, read_regular
+from excise.core.files import open_nofollow, os_error
 from excise.mapi.item import MapiItem
 from excise.pst import Damaged
 from excise.pst.file.read import PstFile, open_pst
@@ -52,7 +53,7 @@ def read_content(part: Path, line: Mapping[str, Any], pst: PstFile | None = None
     if isinstance(place, dict):
         content = _from_mbox(part / MESSAGES, place)
     elif line.get("eml") is not None:
-        content = read_regular(part / EML / f"{line['evidence']}.eml")
+        content = map_path(part / EML / f"{line['evidence']}.eml")
     elif pst is not None:
         content = _from_pst(pst, line["pst"])
     else:
@@ -66,9 +67,24 @@ def read_content(part: Path, line: Mapping[str, Any], pst: PstFile | None = None
 def _from_mbox(path: Path, place: Mapping[str, Any]) -> bytes:
     with os.fdopen(open_nofollow(path), "rb") as stream:
         stream.seek(place["offset"])
-        data = stream.read(place["length"])
-    _, content = next(walk_mboxrd(io.BytesIO(data)))
-    return content[:-1] if place["newline_added"] else content
+        _, found = next(walk_mboxrd(cast(BinaryIO, _Stretch(stream, place["length"]))))
+    if place["newline_added"]:
+        found.drop_last(1)
+    return found.content()
+
+
+class _Stretch(io.BufferedIOBase):
+    """The next ``length`` bytes of ``stream``, as a file of lines."""
+
+    def __init__(self, stream: BinaryIO, length: int) -> None:
+        self._stream, self._left = stream, length
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """The next line."""
+        most = self._left if size is None or size < 0 else min(size, self._left)
+        line = self._stream.readline(most)
+        self._left -= len(line)
+        return line
 
 
 @contextmanager
@@ -90,6 +106,17 @@ def _from_pst(pst: PstFile, place: Mapping[str, Any]) -> bytes:
         raise DoesNotVerify(f"{PST}: {error.damage.text()}") from error
     if content is None:
         raise DoesNotVerify(f"{PST}: message 0x{place['nid']:x}: its MIME is not there")
+    return content
+
+
+def read_stream(part: Path, line: Mapping[str, Any]) -> bytes:
+    """The stream of one evidence item, checked against its hash; empty where it has none."""
+    told = line.get("stream")
+    if told is None:
+        return b""
+    content = map_path(part / STREAMS / f"{line['evidence']}.bin")
+    if sha256_hex(content) != told["sha256"]:
+        raise DoesNotVerify(f"{part}: {line['evidence']}: its stream is not the one that was preserved (SHA-256)")
     return content
 
 
@@ -181,6 +208,15 @@ class PartReader:
             raise os_error(error, self.part, "reading the evidence") from error
         except (ValueError, KeyError, TypeError, StopIteration) as error:
             raise DoesNotVerify(f"{self.part}: {name}: the evidence cannot be read ({error})") from error
+
+    def read_stream(self, item: int, name: str) -> bytes:
+        """The stream of ``item``, checked against its hash; empty where it has none."""
+        try:
+            return read_stream(self.part, self.lines()[item])
+        except OSError as error:
+            raise os_error(error, self.part, "reading the evidence") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise DoesNotVerify(f"{self.part}: {name}: its stream cannot be read ({error})") from error
 
     def read_item(self, item: int, name: str) -> MapiItem | None:
         """``item`` property for property, equal to the record that its line binds; None where the part has no PST that

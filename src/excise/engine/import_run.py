@@ -102,7 +102,9 @@ class ImportRun(PutRun):
         attributes = dict(fetched.attributes)
         if kind_of(unit.kind, self._source(unit.unit), fetched.id) != self.unit.kind:
             attributes.pop("name", None)  # the name of a file in a store of another kind
-        return Deposit(fetched.content, line["folder"], fetched.flags, fetched.delivered, attributes, whole)
+        return Deposit(
+            fetched.content, line["folder"], fetched.flags, fetched.delivered, attributes, whole, fetched.stream
+        )
 
     def _source(self, unit: int) -> ImportSource:
         if unit not in self._sources:

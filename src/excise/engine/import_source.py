@@ -182,6 +182,7 @@ class PartSource:
             _delivered(line),
             line["attributes"],
             notes=tuple(line["notes"]),
+            stream=self._reader.read_stream(self._number(item_id), item_id),
         )
 
     def item(self, item_id: str) -> tuple[MapiItem | None, bool]:

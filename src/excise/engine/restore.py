@@ -230,7 +230,8 @@ class RestoreRun(PutRun):
         if capabilities.takes_items:
             whole = self._parts[key].read_item(line["from_item"], line["evidence"])
             self.tell_form(item, had_properties=found["properties"] is not None, whole=whole is not None)
-        return Deposit(content, folder, frozenset(found["flags"]), delivered, found["attributes"], whole)
+        stream = self._parts[key].read_stream(line["from_item"], line["evidence"])
+        return Deposit(content, folder, frozenset(found["flags"]), delivered, found["attributes"], whole, stream)
 
     def _lines_of(self, unit: int, part: int) -> str:
         """The SHA-256 of the lines of a part, which bind its items' properties, as the journal has it."""

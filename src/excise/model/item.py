@@ -115,7 +115,8 @@ class Fetched:
     ``flags``: ``seen``, ``answered``, ``flagged``, ``draft``, ``deleted``, ``forwarded``, and keywords.
     ``attributes``: what this kind of store needs to put the item back exactly as it was (JSON values). ``notes``: for
     people; one that begins with ``INCOMPLETE`` says that something of the item is not in the copy, which is then
-    never removed.
+    never removed. ``stream``: the item in its store's own form, where that is too large for an attribute; empty where
+    there is none. A large ``content`` or ``stream`` lies on disk (``core.bulk``).
     """
 
     id: str
@@ -129,6 +130,7 @@ class Fetched:
     headers: tuple[tuple[str, str], ...] | None = None
     notes: tuple[str, ...] = ()
     item: MapiItem | None = None
+    stream: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ class Deposit:
     delivered: datetime | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
     item: MapiItem | None = None
+    stream: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

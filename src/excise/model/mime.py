@@ -45,7 +45,7 @@ class MimeView(MessageView):
         flags: frozenset[str] = frozenset(),
         size: int | None = None,
     ) -> None:
-        self._data = with_line_feeds(bytes(data))
+        self._data = with_line_feeds(bytes(data) if isinstance(data, memoryview) else data)
         self._delivered, self._delivered_from = delivered, delivered_from
         self.folder, self.flags = folder, flags
         self.size = len(data) if size is None else size

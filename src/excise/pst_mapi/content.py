@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from excise.core.bulk import Mapped, Pieces, Spool
 from excise.core.digests import sha256_hex
 from excise.pst.ltp.values import PT_BINARY, PT_UNICODE
 from excise.pst.messaging.names import PS_EXCISE, PropertyName
@@ -21,7 +22,9 @@ PIECE = 64 << 20
 def content_properties(content: bytes, key: str) -> Iterator[NewProperty]:
     """``content`` as named properties that begin with ``key``."""
     for number, at in enumerate(range(0, max(1, len(content)), PIECE), 1):
-        yield NewProperty(0, PT_BINARY, content[at : at + PIECE], PropertyName(PS_EXCISE, piece_key(key, number)))
+        large = isinstance(content, Mapped)
+        data = Pieces(content, at, at + PIECE) if large else content[at : at + PIECE]
+        yield NewProperty(0, PT_BINARY, data, PropertyName(PS_EXCISE, piece_key(key, number)))
     digest = sha256_hex(content).encode("utf-16-le")
     yield NewProperty(0, PT_UNICODE, digest, PropertyName(PS_EXCISE, f"{key}Sha256"))
 
@@ -36,7 +39,8 @@ def joined(read: Callable[[str], bytes | None], key: str) -> bytes | None:
 
     ``read`` gives the value of a name, None where it is absent.
     """
-    pieces: list[bytes] = []
-    while (piece := read(piece_key(key, len(pieces) + 1))) is not None:
-        pieces.append(piece)
-    return b"".join(pieces) if pieces else None
+    found, count = Spool(), 0
+    while (piece := read(piece_key(key, count + 1))) is not None:
+        found.write(piece)
+        count += 1
+    return found.content() if count else None

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from excise.core.bulk import whole_or_pieces
 from excise.mapi import codepages
 from excise.mapi.item import MapiAttachment, MapiItem
 from excise.mapi.properties import PropertyBag, RawProperty, fixed_size
@@ -117,5 +118,5 @@ def _attachment(attachment: MapiAttachment) -> NewAttachment:
         stored = attachment.properties.raw(PidTagAttachDataBinary)
         is_object = stored is not None and stored.tag.type == PropertyType.Object
         kind = PropertyType.Object if is_object else PropertyType.Binary
-        properties.append(NewProperty(PidTagAttachDataBinary.id, kind, attachment.data))
+        properties.append(NewProperty(PidTagAttachDataBinary.id, kind, whole_or_pieces(attachment.data)))
     return NewAttachment(properties)

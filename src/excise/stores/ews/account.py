@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from excise.stores.ews.place import Access, Part, Place
 from excise.stores.ews.server import Server
-from excise.stores.ews.soap import Answer, Reply
+from excise.stores.ews.soap import Answer, Body, Reply
 
 
 class Account:
@@ -24,7 +24,7 @@ class Account:
         """The address that goes with distinguished ids; empty where they are those of the one who asks."""
         return "" if self._owner or self.place.part is Part.PUBLIC else self.place.address
 
-    def call(self, operation: str, body: str, *, expected: int | None = None, acts: bool = False) -> Reply:
+    def call(self, operation: str, body: Body, *, expected: int | None = None, acts: bool = False) -> Reply:
         """Ask for ``operation``; see ``Server.call``."""
         self.asked += 1
         return self.server.call(
@@ -32,7 +32,7 @@ class Account:
         )
 
     def each(
-        self, operation: str, keys: Sequence[str], body_of: Callable[[Sequence[str]], str], *, acts: bool = False
+        self, operation: str, keys: Sequence[str], body_of: Callable[[Sequence[str]], Body], *, acts: bool = False
     ) -> dict[str, Answer]:
         """Ask for ``operation`` on every key; see ``Server.each``."""
         self.asked += 1

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from excise.stores.ews.soap import attribute, text
+from excise.stores.ews.soap import Body, attribute, text
 
 #: Tags of MAPI properties that EWS has no name for ([MS-OXPROPS]).
 TRANSPORT_HEADERS = ("0x007D", "String")
@@ -137,35 +136,37 @@ def export_items(ids: Sequence[str]) -> str:
     return f"<m:ExportItems>{item_ids(ids)}</m:ExportItems>"
 
 
-def upload_item(folder_id: str, data: str) -> str:
-    """UploadItems of one new item; ``data`` in base64."""
+def upload_item(folder_id: str, data: bytes) -> Body:
+    """UploadItems of one new item, whose export stream is ``data``."""
     return (
         '<m:UploadItems><m:Items><t:Item CreateAction="CreateNew">'
-        f"<t:ParentFolderId Id={attribute(folder_id)}/><t:Data>{text(data)}</t:Data></t:Item></m:Items></m:UploadItems>"
+        f"<t:ParentFolderId Id={attribute(folder_id)}/><t:Data>",
+        data,
+        "</t:Data></t:Item></m:Items></m:UploadItems>",
     )
 
 
-def create_item(folder_id: str, element: str) -> str:
+def create_item(folder_id: str, element: Body) -> Body:
     """CreateItem that only saves: nothing is sent, and nobody is invited."""
     return (
         '<m:CreateItem MessageDisposition="SaveOnly" SendMeetingInvitations="SendToNone">'
-        f"<m:SavedItemFolderId>{FolderRef(folder_id).xml}</m:SavedItemFolderId>"
-        f"<m:Items>{element}</m:Items></m:CreateItem>"
+        f"<m:SavedItemFolderId>{FolderRef(folder_id).xml}</m:SavedItemFolderId><m:Items>",
+        *element,
+        "</m:Items></m:CreateItem>",
     )
 
 
 def new_item(
     kind: str, item_class: str, content: bytes, categories: Sequence[str], properties: Iterable[tuple[str, str]]
-) -> str:
+) -> Body:
     """The element of a new item made of MIME; ``properties``: field elements with their values."""
-    mime = base64.b64encode(content).decode("ascii")
     named = "".join(f"<t:String>{text(one)}</t:String>" for one in categories)
     own = f"<t:Categories>{named}</t:Categories>" if categories else ""
     added = "".join(
         f"<t:ExtendedProperty>{name}<t:Value>{text(value)}</t:Value></t:ExtendedProperty>" for name, value in properties
     )
     named_class = f"<t:ItemClass>{text(item_class)}</t:ItemClass>" if item_class else ""
-    return f"<t:{kind}><t:MimeContent>{mime}</t:MimeContent>{named_class}{own}{added}</t:{kind}>"
+    return (f"<t:{kind}><t:MimeContent>", content, f"</t:MimeContent>{named_class}{own}{added}</t:{kind}>")
 
 
 def update_stamp(item_id: str, change_key: str, value: str) -> str:

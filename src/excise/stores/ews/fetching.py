@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import base64
-import binascii
-from collections.abc import Mapping
 from typing import Any
 
 from excise.core.text import normalise, shown
-from excise.model.item import INCOMPLETE, Fetched
+from excise.model.item import INCOMPLETE, Deposit, Fetched
 from excise.model.message import MimeView
 from excise.store_api.errors import ItemDamaged
 from excise.stores.ews import bodies, codes
 from excise.stores.ews.account import Account
 from excise.stores.ews.item import EwsItem
 from excise.stores.ews.server import Refusal
-from excise.stores.ews.soap import find, text_at
+from excise.stores.ews.sieve import Base64
+from excise.stores.ews.soap import content_at, find
 from excise.stores.ews.synthesis import made_of_properties
 
 _MARK = b"=== Truncated Data ==="
-_MOST = 64 << 20
+_MOST = 512 << 20
+#: Bytes of an export stream that stand in the item's line; a larger one is a file of its own.
+_IN_LINE = 1 << 20
 #: Of these MIME says everything that matters; of other classes only the export stream does.
 _MAIL = ("ipm.note", "report.", "ipm.schedule.", "ipm.post", "ipm.outlook.recall")
 
@@ -45,19 +46,20 @@ def fetched(account: Account, item: EwsItem) -> Fetched:
         folder=item.folder,
         flags=item.flags,
         delivered=item.received,
-        attributes=_attributes(item, stream),
+        attributes=_attributes(item, stream if len(stream) <= _IN_LINE else b""),
         notes=tuple(notes),
+        stream=stream if len(stream) > _IN_LINE else b"",
     )
 
 
-def _attributes(item: EwsItem, stream: str) -> dict[str, Any]:
+def _attributes(item: EwsItem, stream: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {"version": item.version, "item_class": item.item_class, "element": item.kind}
     if item.transport_headers:
         found["transport_headers"] = item.transport_headers
     if item.attachments:
         found["attachments"] = [name for _, name in item.attachments]
     if stream:
-        found["export"] = stream
+        found["export"] = base64.b64encode(stream).decode("ascii")
     return found
 
 
@@ -77,13 +79,13 @@ def _damage(item: EwsItem) -> str:
     return ""
 
 
-def _export(account: Account, item: EwsItem) -> tuple[str, str]:
-    """The export stream in base64, or empty and why there is none."""
+def _export(account: Account, item: EwsItem) -> tuple[bytes, str]:
+    """The export stream, or empty and why there is none."""
     server = account.server
     if server.lacks_export:
-        return "", server.lacks_export
+        return b"", server.lacks_export
     if item.size > _MOST:
-        return "", f"it is larger than {_MOST:,} bytes"
+        return b"", f"it is larger than {_MOST:,} bytes"
     why = ""
     for _ in range(3):
         try:
@@ -91,13 +93,13 @@ def _export(account: Account, item: EwsItem) -> tuple[str, str]:
         except Refusal as refused:
             if refused.code in codes.NO_EXPORT:
                 server.lacks_export = f"the server exports nothing ({refused.code})"
-            return "", server.lacks_export or refused.message
+            return b"", server.lacks_export or refused.message
         if not answer.ok:
-            return "", str(answer)
-        data = "".join((text_at(answer.element, "m:Data") or "").split())
+            return b"", str(answer)
+        data, flaw = content_at(answer.element, "m:Data", answer.bulk)
         told = find(answer.element, "m:ItemId")
         other = told is not None and told.get("Id") != item.id
-        why = "is that of another item" if other else _stream_damage(data)
+        why = "is that of another item" if other else flaw or _stream_damage(data)
         if not why:
             return data, ""
         server.rest(1.0)
@@ -106,17 +108,17 @@ def _export(account: Account, item: EwsItem) -> tuple[str, str]:
     ) from OSError(why)
 
 
-def _stream_damage(data: str) -> str:
-    try:
-        raw = base64.b64decode(data, validate=True)
-    except (binascii.Error, ValueError):
-        return "is not in base64"
-    if not raw:
+def _stream_damage(data: bytes) -> str:
+    if not data:
         return "is empty"
-    return "is cut off by the server" if _MARK in raw[-4096:] else ""
+    return "is cut off by the server" if _MARK in data[-4096:] else ""
 
 
-def export_of(attributes: Mapping[str, Any]) -> str:
+def export_of(deposit: Deposit) -> bytes:
     """The export stream that a deposit brings; empty where it has none that is one."""
-    data = attributes.get("export")
-    return data if isinstance(data, str) and data and not _stream_damage(data) else ""
+    if deposit.stream:
+        return b"" if _stream_damage(deposit.stream) else deposit.stream
+    told = deposit.attributes.get("export")
+    data = Base64(told if isinstance(told, str) else "")
+    content = data.content()
+    return b"" if data.flaw or _stream_damage(content) else content

@@ -6,9 +6,7 @@ says so, and whoever judges asks for the whole item first.
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -18,7 +16,8 @@ from excise.core.text import normalise
 from excise.mime.addresses import Address
 from excise.stores.ews import bodies
 from excise.stores.ews.bodies import extended, field
-from excise.stores.ews.soap import Element, children, find, find_all, local_name, moment, text_at
+from excise.stores.ews.sieve import Base64
+from excise.stores.ews.soap import Element, children, content_at, find, find_all, local_name, moment, text_at
 
 #: FindItem cuts strings here; so many characters are compared where a row must do.
 CUT = 255
@@ -64,8 +63,9 @@ WHOLE_FIELDS = (
 class EwsItem:
     """One item in ``folder``, read from ``element``."""
 
-    def __init__(self, element: Element, folder: str) -> None:
-        self._element = element
+    def __init__(self, element: Element, folder: str, bulk: Mapping[str, Base64] | None = None) -> None:
+        """``bulk``: the large contents of the answer that it is in."""
+        self._element, self._bulk = element, bulk or {}
         self.folder = folder
         identity = find(element, "ItemId")
         self.id: str = "" if identity is None else identity.get("Id", "")
@@ -160,21 +160,20 @@ class EwsItem:
         found = children(find(self._element, "Attachments"))
         return tuple((local_name(one), text_at(one, "Name") or "") for one in found)
 
-    @cached_property
+    @property
     def mime(self) -> bytes | None:
         """The MIME as the server made it; None where there is none, or where it is no base64."""
-        told = text_at(self._element, "MimeContent")
-        if not told:
-            return None
-        try:
-            return base64.b64decode("".join(told.split()), validate=True) or None
-        except (binascii.Error, ValueError):
-            return None
+        content, flaw = self._mime
+        return None if flaw else content or None
 
     @property
     def mime_is_damaged(self) -> bool:
         """True where the server gives MIME that cannot be read."""
-        return bool(text_at(self._element, "MimeContent")) and self.mime is None
+        return bool(self._mime[1])
+
+    @cached_property
+    def _mime(self) -> tuple[bytes, str]:
+        return content_at(self._element, "MimeContent", self._bulk)
 
     def people(self, name: str) -> tuple[Address, ...]:
         """The people of ``From``, ``Sender``, ``ToRecipients`` …"""

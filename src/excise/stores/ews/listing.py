@@ -174,7 +174,7 @@ def batches(items: Iterable[EwsItem], most: int = _ITEMS) -> Iterator[list[EwsIt
 def item_of(answer: Answer, folder: str) -> EwsItem | None:
     """The item that a GetItem answered with; None where there is none."""
     element = next(children(find(answer.element, "m:Items")), None) if answer.ok else None
-    return None if element is None else EwsItem(element, folder)
+    return None if element is None else EwsItem(element, folder, answer.bulk)
 
 
 def is_item_id(text: str) -> bool:

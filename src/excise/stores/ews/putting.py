@@ -20,7 +20,7 @@ from excise.stores.ews.fetching import export_of
 from excise.stores.ews.item import VERSION_FIELDS
 from excise.stores.ews.listing import item_of, read_items
 from excise.stores.ews.server import OutcomeUnknown, Refusal
-from excise.stores.ews.soap import Answer, children, find, find_all
+from excise.stores.ews.soap import Answer, Body, children, find, find_all
 from excise.stores.ews.tree import FolderNode, FolderTree, make_folder
 from excise.stores.ews.versions import Versions
 
@@ -58,7 +58,7 @@ class Putting:
                 yield Placed(Outcome.FAILED, None, error.text())
 
     def _put(self, job: _Job) -> Placed:
-        stream = export_of(job.deposit.attributes)
+        stream = export_of(job.deposit)
         if stream and not self._account.server.lacks_export:
             placed = self._until_known(job, "UploadItems", bodies.upload_item(job.folder.id, stream))
             if placed is not None:
@@ -69,7 +69,7 @@ class Putting:
         body = bodies.create_item(job.folder.id, _new_item(kind, job))
         return self._until_known(job, "CreateItem", body) or Placed(Outcome.FAILED, None, "the server takes no items")
 
-    def _until_known(self, job: _Job, operation: str, body: str) -> Placed | None:
+    def _until_known(self, job: _Job, operation: str, body: Body) -> Placed | None:
         """Send until it is known to be there, or refused; None where the server lacks the operation."""
         before = self._there(job)
         for _ in range(_ROUNDS):
@@ -130,7 +130,7 @@ def _item_class(deposit: Deposit) -> str:
     return MimeView(deposit.content).item_class or "IPM.Note"
 
 
-def _new_item(kind: str, job: _Job) -> str:
+def _new_item(kind: str, job: _Job) -> Body:
     deposit = job.deposit
     flags = _READ if "seen" in deposit.flags else 0
     flags |= _UNSENT if "draft" in deposit.flags else _UNMODIFIED

@@ -22,7 +22,8 @@ from excise.core.errors import ExciseError, SourceUnavailable
 from excise.store_api.errors import Throttled, Unauthorised
 from excise.stores.ews import codes
 from excise.stores.ews.settings import Auth, Login, Settings
-from excise.stores.ews.soap import Answer, BadAnswer, Fault, Reply, envelope, read_reply
+from excise.stores.ews.soap import Answer, BadAnswer, Body, Fault, Reply, Request, envelope, read_reply
+from excise.stores.ews.unreachable import http_error, unreachable, untrusted
 
 if TYPE_CHECKING:
     from excise.stores.ews.sessions import Session, Sessions
@@ -98,7 +99,7 @@ class Server:
     def call(
         self,
         operation: str,
-        body: str,
+        body: Body,
         *,
         mailbox: str = "",
         owner: str = "",
@@ -127,7 +128,7 @@ class Server:
         self,
         operation: str,
         keys: Sequence[str],
-        body_of: Callable[[Sequence[str]], str],
+        body_of: Callable[[Sequence[str]], Body],
         *,
         mailbox: str = "",
         owner: str = "",
@@ -182,7 +183,7 @@ class Server:
         for session in idle:
             session.close()
 
-    def _turn(self, operation: str, data: bytes, mailbox: str, expected: int | None) -> Reply:
+    def _turn(self, operation: str, data: bytes | Request, mailbox: str, expected: int | None) -> Reply:
         """One request, when it is its turn; until a first one was answered, one at a time."""
         if self._proved:
             return self._send(operation, data, mailbox, expected)
@@ -191,30 +192,17 @@ class Server:
                 raise _Trouble(self._refused)
             return self._send(operation, data, mailbox, expected)
 
-    def _send(self, operation: str, data: bytes, mailbox: str, expected: int | None) -> Reply:
+    def _send(self, operation: str, data: bytes | Request, mailbox: str, expected: int | None) -> Reply:
         with self._turns:
             self._wait()
             if self._refused is not None:
                 raise _Trouble(self._refused)
             try:
-                status, head, content = self._exchange(operation, data, mailbox)
-                expired = status == 401 and self._proved and self._login.auth is Auth.OAUTH2
+                reply = self._exchange(operation, data, mailbox, expected, again=False)
             except _TokenExpired:
-                expired = True
-            if expired:
                 # Not a refused login: nothing was done, and a new session fetches a new token.
                 self._renew_token()
-                status, head, content = self._exchange(operation, data, mailbox)
-        self._check_status(status, head, content)
-        try:
-            reply = read_reply(content, operation, expected)
-        except Fault as fault:
-            self._proved = True
-            passing = fault.code in codes.PASSING
-            error = refusal(self.url, fault.code, fault.text)
-            raise _Trouble(error, passing, fault.code not in _NOT_DONE and passing, fault.back_off) from fault
-        except BadAnswer as bad:
-            raise _Trouble(SourceUnavailable(f"{self.url}: {bad}"), True, True) from bad
+                reply = self._exchange(operation, data, mailbox, expected, again=True)
         self._proved = True
         self.version = reply.version or self.version
         return reply
@@ -227,18 +215,44 @@ class Server:
                 return
             time.sleep(min(left, 0.5))
 
-    def _exchange(self, operation: str, data: bytes, mailbox: str) -> tuple[int, dict[str, str], bytes]:
+    def _exchange(
+        self, operation: str, data: bytes | Request, mailbox: str, expected: int | None, *, again: bool
+    ) -> Reply:
         """Send and receive, on a connection that is kept only where all went well."""
         headers = {"X-AnchorMailbox": mailbox} if mailbox else {}
         with self._connection() as (session, held):
             self.requests[operation] += 1
             with session.post(
-                self.url, data=data, headers=headers, timeout=self._settings.timeout, stream=True, allow_redirects=False
+                self.url,
+                data=data,
+                headers=headers,
+                timeout=self._settings.timeout,
+                stream=True,
+                allow_redirects=False,
             ) as answer:
-                content = _whole(self.url, answer.iter_content(1 << 16))
                 status, head = int(answer.status_code), {k.lower(): v for k, v in answer.headers.items()}
-            held.well = status == 200 and b"Fault>" not in content[:2000]
-        return status, head, content
+                if status == 401 and not again and self._proved and self._login.auth is Auth.OAUTH2:
+                    raise _TokenExpired
+                pieces: Iterable[bytes] = _limited(self.url, answer.iter_content(1 << 16))
+                if status != 200:
+                    pieces = self._refusal_in(status, head, pieces)
+                reply = self._read(pieces, operation, expected)
+            held.well = True
+        return reply
+
+    def _read(self, pieces: Iterable[bytes], operation: str, expected: int | None) -> Reply:
+        try:
+            return read_reply(pieces, operation, expected)
+        except Fault as fault:
+            self._proved = True
+            passing = fault.code in codes.PASSING
+            error = refusal(self.url, fault.code, fault.text)
+            raise _Trouble(error, passing, fault.code not in _NOT_DONE and passing, fault.back_off) from fault
+        except BadAnswer as bad:
+            raise _Trouble(SourceUnavailable(f"{self.url}: {bad}"), True, True) from bad
+        except ExciseError as error:
+            # The disk takes no more of the answer: what it would have said is not known.
+            raise _Trouble(error, done=True) from error
 
     @contextmanager
     def _connection(self) -> Iterator[tuple[Any, _Held]]:
@@ -250,12 +264,12 @@ class Server:
             session = self._take()
             yield session, held
         except requests.exceptions.SSLError as error:
-            raise _Trouble(_untrusted(self.url, error)) from error
+            raise _Trouble(untrusted(self.url, error)) from error
         except requests.exceptions.ConnectionError as error:
             sent = "NewConnectionError" not in repr(error) and "ConnectTimeout" not in repr(error)
-            raise _Trouble(_unreachable(self.url, error), True, sent) from error
+            raise _Trouble(unreachable(self.url, error), True, sent) from error
         except requests.exceptions.RequestException as error:
-            raise _Trouble(_unreachable(self.url, error), True, True) from error
+            raise _Trouble(unreachable(self.url, error), True, True) from error
         except Exception as error:
             if type(error).__module__.partition(".")[0] != "oauthlib":
                 raise
@@ -290,10 +304,12 @@ class Server:
         else:
             session.close()
 
-    def _check_status(self, status: int, head: dict[str, str], content: bytes) -> None:
-        """Pass what may hold an answer; everything else is trouble."""
-        if status == 200 or (status == 500 and content.rstrip().endswith(b"Envelope>")):
-            return
+    def _refusal_in(self, status: int, head: dict[str, str], pieces: Iterable[bytes]) -> list[bytes]:
+        """What came with HTTP 500 where it may hold a fault; everything else is trouble."""
+        if status == 500:
+            content = b"".join(pieces)
+            if content.rstrip().endswith(b"Envelope>"):
+                return [content]
         if status == 401:
             raise _Trouble(self._refuse(f"the login of {self._login.user or 'this user'} is refused (HTTP 401)"))
         if status in (429, 503):
@@ -301,7 +317,7 @@ class Server:
             pause = float(wanted) if wanted.isascii() and wanted.isdigit() else None
             busy = Throttled(f"{self.url}: the server is busy (HTTP {status})", delay=pause or _FIRST_PAUSE)
             raise _Trouble(busy, True, False, pause)
-        error, passing = _http_error(self.url, status, head), status >= 500
+        error, passing = http_error(self.url, status, head), status >= 500
         raise _Trouble(error, passing, passing)
 
     def _refuse(self, why: str) -> ExciseError:
@@ -313,17 +329,15 @@ class Server:
         return self._refused
 
 
-def _whole(url: str, pieces: Iterable[bytes]) -> bytes:
-    """All of an answer, as it is after unpacking; one that has no end is given up before memory is (S27)."""
-    taken: list[bytes] = []
+def _limited(url: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """An answer, as it is after unpacking; one that has no end is given up before the disk is full (S27)."""
     size = 0
     for piece in pieces:
         size += len(piece)
         if size > _MOST:
             error = SourceUnavailable(f"{url}: an answer has more than {_MOST:,} bytes", hint="Is this Exchange?")
             raise _Trouble(error, passing=False, done=True)
-        taken.append(piece)
-    return b"".join(taken)
+        yield piece
 
 
 class _TokenExpired(Exception):
@@ -335,42 +349,3 @@ class _Held:
     """``well``: the connection may be used again."""
 
     well: bool = False
-
-
-def _untrusted(url: str, error: Exception) -> ExciseError:
-    return SourceUnavailable(
-        f"{url}: the server's certificate cannot be trusted: {_reason(error)}",
-        hint="Have it renewed, name the server as the certificate does, or set EXCISE_EWS_CA_BUNDLE to a PEM file "
-        "with the certificates of your own authority.",
-    )
-
-
-def _unreachable(url: str, error: Exception) -> ExciseError:
-    return SourceUnavailable(
-        f"{url}: no answer: {_reason(error)}", hint="Check the name of the server, and that it is up."
-    )
-
-
-def _reason(error: Exception) -> str:
-    words = str(error)
-    return words.rpartition("Caused by ")[2].strip("()") if "Caused by " in words else words[:300]
-
-
-def _http_error(url: str, status: int, head: dict[str, str]) -> ExciseError:
-    if status == 403:
-        return Unauthorised(
-            f"{url}: Exchange Web Services are closed to this account or application (HTTP 403)",
-            hint="In Exchange Online, EWS must be allowed for the tenant and the application (until 2027-04-01); on a "
-            "server, look at EwsEnabled and EwsApplicationAccessPolicy (docs/guide/exchange.md).",
-        )
-    if 300 <= status < 400:
-        return SourceUnavailable(
-            f"{url}: the server sends us on to {head.get('location', 'another place')!r}",
-            hint="Passwords are not sent after it. Name that server if it is the right one.",
-        )
-    if status in (404, 405):
-        return SourceUnavailable(
-            f"{url}: there are no Exchange Web Services (HTTP {status})",
-            hint="Check the host, or name the path: ews://HOST/?endpoint=/EWS/Exchange.asmx",
-        )
-    return SourceUnavailable(f"{url}: the server answers HTTP {status}")

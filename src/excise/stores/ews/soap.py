@@ -2,21 +2,24 @@
 
 A rule of the reader: an answer is whole (it ends with its envelope, and it is well-formed XML), it answers the
 operation that was asked, and it has one response message for each thing that was asked for. Anything else raises.
-No entity is expanded and a document type is refused (S27).
+No entity is expanded and a document type is refused (S27). Large contents go to disk as they come (``sieve``).
 """
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from lxml import etree
 
+from excise.core.bulk import SMALL, pieces
 from excise.core.text import shown
+from excise.stores.ews.sieve import BULK, Base64, NotXml, read_document
 
 SOAP = "http://schemas.xmlsoap.org/soap/envelope/"
 MESSAGES = "http://schemas.microsoft.com/exchange/services/2006/messages"
@@ -30,6 +33,8 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 #: An lxml element; the library has no types of its own.
 Element = Any
+#: The body of a request: XML, or parts of it, of which bytes go in base64.
+Body = str | tuple[str | bytes, ...]
 
 
 class BadAnswer(Exception):
@@ -46,12 +51,16 @@ class Fault(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One response message: its code, what the server says of it, the element, and the pause that it asks for."""
+    """One response message: its code, what the server says of it, the element, and the pause that it asks for.
+
+    ``bulk``: the large contents of the whole answer, by the mark of their elements; see ``content_at``.
+    """
 
     code: str
     text: str
     element: Element
     back_off: float | None = None
+    bulk: Mapping[str, Base64] = field(default_factory=dict, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -70,7 +79,7 @@ class Reply:
     answers: tuple[Answer, ...]
 
 
-def envelope(body: str, impersonate: str = "") -> bytes:
+def envelope(body: Body, impersonate: str = "") -> bytes | Request:
     """A request with ``body``, in the name of the owner of ``impersonate`` where that is not empty."""
     header = f'<t:RequestServerVersion Version="{SCHEMA}"/>'
     if impersonate:
@@ -79,10 +88,43 @@ def envelope(body: str, impersonate: str = "") -> bytes:
             f"<t:PrimarySmtpAddress>{text(impersonate)}</t:PrimarySmtpAddress>"
             "</t:ConnectingSID></t:ExchangeImpersonation>"
         )
-    return (
+    start = (
         f'<?xml version="1.0" encoding="utf-8"?><s:Envelope xmlns:s="{SOAP}" xmlns:m="{MESSAGES}" xmlns:t="{TYPES}">'
-        f"<s:Header>{header}</s:Header><s:Body>{body}</s:Body></s:Envelope>"
-    ).encode()
+        f"<s:Header>{header}</s:Header><s:Body>"
+    )
+    made = Request((start, *([body] if isinstance(body, str) else body), "</s:Body></s:Envelope>"))
+    return made if len(made) > SMALL else b"".join(made)
+
+
+class Request:
+    """A request that is made each time it is sent, so that a large content in it is not held in memory again."""
+
+    def __init__(self, parts: Sequence[str | bytes]) -> None:
+        """``parts``: those that are bytes go in base64."""
+        self._parts = [part.encode() if isinstance(part, str) else _Encoded(part) for part in parts]
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __iter__(self) -> Iterator[bytes]:
+        for part in self._parts:
+            if isinstance(part, bytes):
+                yield part
+            else:
+                yield from part
+
+
+class _Encoded:
+    """``data`` in base64."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def __len__(self) -> int:
+        return (len(self._data) + 2) // 3 * 4
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (base64.b64encode(piece) for piece in pieces(self._data, 3 << 18))
 
 
 def text(value: str) -> str:
@@ -95,20 +137,15 @@ def attribute(value: str) -> str:
     return quoteattr(_NOT_XML.sub("\ufffd", value))
 
 
-def read_reply(data: bytes, operation: str, expected: int | None = None) -> Reply:
-    """The answer to ``operation``; ``expected`` response messages where that is given.
+def read_reply(data: Iterable[bytes], operation: str, expected: int | None = None) -> Reply:
+    """The answer to ``operation`` in the pieces ``data``; ``expected`` response messages where that is given.
 
     A Fault where the server refused the request, a BadAnswer where ``data`` is no whole answer to it.
     """
-    if not data.rstrip().endswith(b"Envelope>"):
-        raise BadAnswer(f"the answer to {operation} is cut off after {len(data):,} bytes")
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, huge_tree=True, load_dtd=False)
     try:
-        root = etree.fromstring(data, parser)
-    except (etree.XMLSyntaxError, ValueError) as error:
-        raise BadAnswer(f"the answer to {operation} is not XML: {error}") from error
-    if root.getroottree().docinfo.doctype:
-        raise BadAnswer(f"the answer to {operation} has a document type")
+        root, bulk = read_document(data)
+    except NotXml as error:
+        raise BadAnswer(f"the answer to {operation} {error}") from error
     bodies = root.findall(f"{_S}Body")
     body = next(iter(bodies[0]), None) if len(bodies) == 1 else None
     if body is None:
@@ -120,13 +157,13 @@ def read_reply(data: bytes, operation: str, expected: int | None = None) -> Repl
     listed = body.find(f"{_M}ResponseMessages")
     if listed is None:
         listed = [body]
-    answers = tuple(_answer(message) for message in listed if isinstance(message.tag, str))
+    answers = tuple(_answer(message, bulk) for message in listed if isinstance(message.tag, str))
     if expected is not None and len(answers) != expected:
         raise BadAnswer(f"expected {expected} answers to {operation}, found {len(answers)}")
     return Reply(_version(root), answers)
 
 
-def _answer(message: Element) -> Answer:
+def _answer(message: Element, bulk: Mapping[str, Base64]) -> Answer:
     code = (message.findtext(f"{_M}ResponseCode") or "").strip()
     kind = message.get("ResponseClass")
     if not code or (code == "NoError") != (kind == "Success"):
@@ -136,7 +173,7 @@ def _answer(message: Element) -> Answer:
     if inner and inner != code:
         # ErrorInternalServerError is what Exchange wraps its quota errors in; the inner code says what happened.
         code, words = inner, f"{words} (in {code})"
-    return Answer(shown(code, 120), shown(words, 500), message, _pause(_values(message)))
+    return Answer(shown(code, 120), shown(words, 500), message, _pause(_values(message)), bulk)
 
 
 def _values(element: Element) -> dict[str, str]:
@@ -182,6 +219,15 @@ def text_at(element: Element, path: str) -> str | None:
     """The text at ``path``; None where there is no such element."""
     found = find(element, path)
     return None if found is None else found.text or ""
+
+
+def content_at(element: Element, path: str, bulk: Mapping[str, Base64]) -> tuple[bytes, str]:
+    """The bytes that stand in base64 at ``path``, and why they are not whole (empty where they are)."""
+    found = find(element, path)
+    if found is None:
+        return b"", ""
+    told = bulk.get(found.get(BULK, "")) or Base64(found.text or "")
+    return told.content(), told.flaw
 
 
 def children(element: Element | None) -> Iterator[Element]:
