@@ -115,6 +115,19 @@ def test_the_procedure_becomes_the_action(tmp_path: Path, text: str, action: str
     assert made(tmp_path, LEAST + text)["action"] == action
 
 
+def test_the_dumpster_becomes_a_part_of_each_mailbox(tmp_path: Path) -> None:
+    text = LEAST + "CopyDeletedItemsFromDumpster=1\nFileContainingListOfMailboxes=boxes.txt\n"
+    profile = made(tmp_path, text, boxes=f"{SITE}/cn=anna\n{SITE}/cn=ben\n")
+    assert profile["parts"] == ["primary", "recoverable"]
+    assert profile["expect_mailboxes"] == 4
+    (tmp_path / "worm.toml").write_text(to_toml(profile))
+    assert read_profile(str(tmp_path / "worm.toml")).values["parts"] == ["primary", "recoverable"]
+
+
+def test_without_the_dumpster_no_part_is_chosen(tmp_path: Path) -> None:
+    assert "parts" not in made(tmp_path, LEAST + "CopyDeletedItemsFromDumpster=0\n")
+
+
 @pytest.mark.parametrize(
     ("text", "right"),
     [

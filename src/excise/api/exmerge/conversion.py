@@ -25,6 +25,8 @@ _LIST_LIMIT = 16 << 20
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252}[A-Za-z0-9])?", re.ASCII)
 _SUBJECTS = {"whole": "subject", "part": "subject_contains", "start": "subject_prefix"}
 _LDAPS_PORTS = (636, 3269)
+#: The parts of a mailbox that ExMerge read where it was to take items from the dumpster too.
+_WITH_DUMPSTER = ("primary", "recoverable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +160,13 @@ class Conversion:
             )
         self.note("CopyUserData", "messages and all other items, which is what Excise copies")
         dumpster = self.number("CopyDeletedItemsFromDumpster", range(2), 0)
-        words = "no counterpart in a profile: Recoverable Items are a part of a mailbox that the store is asked for"
-        self.note("CopyDeletedItemsFromDumpster", words if dumpster else "not copied, here neither")
+        if dumpster:
+            self.profile["parts"] = list(_WITH_DUMPSTER)
+            further = "; only --disposal hard removes what lies there" if self.profile["action"] == "move" else ""
+            words = f"parts: the mailbox and its Recoverable Items, each counted as a mailbox of its own{further}"
+            self.note("CopyDeletedItemsFromDumpster", words)
+        else:
+            self.note("CopyDeletedItemsFromDumpster", "not copied, here neither")
         level = self.number("LoggingLevel", range(4), 0)
         self.note("LoggingLevel", f"no counterpart ({LOGGING[level]}): --verbose tells more, logs are always whole")
 
@@ -188,7 +195,8 @@ class Conversion:
             self.note("FileContainingListOfMailboxes", "not used: ExMerge takes the list of databases instead")
         elif listed is not None:
             found = read_mailboxes(listed, self.choices.encoding)
-            self.profile |= {"mailboxes": list(found.values), "expect_mailboxes": len(found.entries)}
+            counted = len(found.entries) * len(self.profile.get("parts", ("primary",)))
+            self.profile |= {"mailboxes": list(found.values), "expect_mailboxes": counted}
             again = f", {found.repeated} named more than once" if found.repeated else ""
             words = f"mailboxes: {len(found.entries)}{again}; looked up in the directory (--directory)"
             self.note("FileContainingListOfMailboxes", words)
