@@ -33,6 +33,8 @@ HEAVY = {
     "concurrent.futures",
     "ldap3",
     "keyring",
+    "pyrage",
+    "cryptography",
 }
 
 

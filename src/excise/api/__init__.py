@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from excise.api.closing import close_case
+    from excise.api.encrypting import decrypt_case, encrypt_case, opened_case
     from excise.api.looking import Proof, Setting, search
     from excise.api.work import Work, custody, load_file, new_case, open_case, report, verify
     from excise.case.layout import Authorisation, Case
@@ -49,10 +50,13 @@ _FROM = {
     "Work": "excise.api.work",
     "close_case": "excise.api.closing",
     "custody": "excise.api.work",
+    "decrypt_case": "excise.api.encrypting",
     "distinct_subjects": "excise.engine.planner",
+    "encrypt_case": "excise.api.encrypting",
     "load_file": "excise.api.work",
     "new_case": "excise.api.work",
     "open_case": "excise.api.work",
+    "opened_case": "excise.api.encrypting",
     "report": "excise.api.work",
     "search": "excise.api.looking",
     "verify": "excise.api.work",
@@ -83,10 +87,13 @@ __all__ = [
     "Work",
     "close_case",
     "custody",
+    "decrypt_case",
     "distinct_subjects",
+    "encrypt_case",
     "load_file",
     "new_case",
     "open_case",
+    "opened_case",
     "report",
     "search",
     "verify",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -108,6 +108,12 @@ def _access_log() -> Iterator[ChainedLog]:
         yield log
     finally:
         log.close()
+
+
+def tell_access_log(record: Mapping[str, Any]) -> None:
+    """Append ``record`` to the operator's own access log; an error where it cannot be written."""
+    with _access_log() as log:
+        log.append(record)
 
 
 def _hold(path: Path) -> ChainedLog:

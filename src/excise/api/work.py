@@ -12,10 +12,12 @@ from excise.api.looking import Setting
 from excise.api.proving import Proving, check_proof
 from excise.case.bag import is_sealed
 from excise.case.chain import ChainedLog
+from excise.case.encryption import close_opened
 from excise.case.layout import Authorisation, Case, CaseClosed, account, who
 from excise.case.plan import Plan, read_plan
 from excise.case.recorded import CLOSED
 from excise.case.verify import Check, Trust, verify_case
+from excise.core.age import read_identities
 from excise.core.digests import sha256_hex
 from excise.core.errors import ConfirmationMissing, Refused, UsageError
 from excise.core.files import make_directories, os_error, read_regular, write_durably
@@ -244,6 +246,7 @@ def open_case(root: Path, setting: Setting | None = None) -> Iterator[Work]:
     with case.locked():
         work = Work(case, setting or Setting())
         try:
+            close_opened(case)
             if not work.audit.records:
                 raise UsageError(
                     f"{root}: the case was not finished being made", hint="Start again with a new case directory."
@@ -258,9 +261,15 @@ def open_case(root: Path, setting: Setting | None = None) -> Iterator[Work]:
             work.close()
 
 
-def verify(root: Path, expect_head: str | None = None, trust: Trust | None = None) -> Iterator[Check]:
-    """Check everything in the case at ``root``; changes nothing. ``trust``: whose signatures and stamps count."""
-    return verify_case(Case(root), read_journal, expect_head, trust)
+def verify(
+    root: Path, expect_head: str | None = None, trust: Trust | None = None, identities: Sequence[Path] = ()
+) -> Iterator[Check]:
+    """Check everything in the case at ``root``; changes nothing. ``trust``: whose signatures and stamps count.
+
+    ``identities``: files of private keys. What they open is decrypted, a part at a time, among the temporary files of
+    this user, and read; WrongKey where they open nothing.
+    """
+    return verify_case(Case(root), read_journal, expect_head, trust, read_identities(identities))
 
 
 def report(root: Path, out: Path | None = None, *, reveal: bool = False) -> Written:
@@ -281,11 +290,15 @@ def report(root: Path, out: Path | None = None, *, reveal: bool = False) -> Writ
         return written
 
 
-def load_file(root: Path, place: Path, how: Production, number: int | None = None) -> Produced:
+def load_file(
+    root: Path, place: Path, how: Production, number: int | None = None, identities: Sequence[Path] = ()
+) -> Produced:
     """Write the evidence of a plan of the case at ``root`` into the new directory ``place`` for a review program.
 
-    ``number``: the newest plan that was run to its end and has evidence, where it is None. The audit log records it.
+    ``number``: the newest plan that was run to its end and has evidence, where it is None. ``identities``: files of
+    private keys, for encrypted evidence. The audit log records it.
     """
+    from excise.api.encrypting import opened_case
     from excise.engine.evidence import check_bags
     from excise.report.loadfile import write_production
 
@@ -296,7 +309,7 @@ def load_file(root: Path, place: Path, how: Production, number: int | None = Non
         raise Refused("S28", f"{place}: it would lie in the case {outer}", hint="Put it somewhere else.")
     if place.is_dir() and any(place.iterdir()):
         raise UsageError(f"{place}: expected no directory or an empty one, found something in it")
-    with open_case(root) as work:
+    with open_case(root) as work, opened_case(work, identities, "loadfile"):
         plans = [read_plan(work.case, each) for each in ([number] if number else work.case.plan_numbers())]
         sealed = [plan for plan in plans if plan.action.preserves and is_sealed(work.case.bag_dir(plan.number))]
         if not sealed:

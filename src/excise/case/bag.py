@@ -15,15 +15,27 @@ from excise import __version__
 from excise.core.clock import now
 from excise.core.digests import sha256_hex, sha256_stream
 from excise.core.errors import DoesNotVerify, ExciseError
-from excise.core.files import fail, open_nofollow, read_regular, write_durably
+from excise.core.files import fail, make_directories, open_nofollow, os_error, read_regular, write_durably
 
-TAG_MANIFEST = "tagmanifest-sha256.txt"
-_TAGS = ("bag-info.txt", "bagit.txt", "manifest-sha256.txt")
+MANIFEST, TAG_MANIFEST = "manifest-sha256.txt", "tagmanifest-sha256.txt"
+TAGS = ("bag-info.txt", "bagit.txt", MANIFEST)
+#: In an encrypted bag: the tag files as they were when it was sealed, and which file became which.
+PLAIN, TABLE = "plain", "encrypted.csv"
 
 
 def is_sealed(bag: Path) -> bool:
     """True where the bag has been sealed."""
     return (bag / TAG_MANIFEST).is_file()
+
+
+def is_encrypted(bag: Path) -> bool:
+    """True where the evidence in the bag is encrypted."""
+    return (bag / TABLE).is_file()
+
+
+def seal_path(bag: Path) -> Path:
+    """The tag manifest that the bag was sealed with at the end of its run, which an encrypted bag keeps."""
+    return bag / PLAIN / TAG_MANIFEST if is_encrypted(bag) else bag / TAG_MANIFEST
 
 
 def payload(bag: Path) -> Iterator[Path]:
@@ -34,8 +46,8 @@ def payload(bag: Path) -> Iterator[Path]:
             yield Path(root, name)
 
 
-def seal(bag: Path, info: Mapping[str, str]) -> str:
-    """Seal ``bag``; the SHA-256 of its tag manifest. ``info`` goes into bag-info.txt."""
+def seal(bag: Path, info: Mapping[str, str], more: Mapping[str, bytes] | None = None) -> str:
+    """Seal ``bag``; the SHA-256 of its tag manifest. ``info`` goes into bag-info.txt; ``more``: further tag files."""
     lines, octets, streams = [], 0, 0
     for path in payload(bag):
         with os.fdopen(open_nofollow(path), "rb") as stream:
@@ -49,15 +61,32 @@ def seal(bag: Path, info: Mapping[str, str]) -> str:
         **info,
     }
     tags = {
-        "bagit.txt": "BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n",
-        "bag-info.txt": "".join(f"{name}: {' '.join(value.split())}\n" for name, value in facts.items()),
-        "manifest-sha256.txt": "".join(lines),
+        "bagit.txt": b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n",
+        "bag-info.txt": "".join(f"{name}: {' '.join(value.split())}\n" for name, value in facts.items()).encode(),
+        MANIFEST: "".join(lines).encode(),
+        **(more or {}),
     }
-    for name, text in tags.items():
-        write_durably(bag / name, text.encode())
-    manifest = "".join(f"{sha256_hex(tags[name].encode())}  {name}\n" for name in _TAGS).encode()
+    for name, data in tags.items():
+        make_directories((bag / name).parent)
+        write_durably(bag / name, data)
+    manifest = "".join(f"{sha256_hex(tags[name])}  {name}\n" for name in sorted(tags)).encode()
     write_durably(bag / TAG_MANIFEST, manifest)
     return sha256_hex(manifest)
+
+
+def read_manifest(path: Path) -> dict[str, str]:
+    """SHA-256 by file name of a manifest; DoesNotVerify where a line is none, or names no file of a bag."""
+    try:
+        lines = read_regular(path).decode("utf-8", "replace").splitlines()
+    except OSError as error:
+        raise os_error(error, path, "reading the manifest") from error
+    found: dict[str, str] = {}
+    for number, line in enumerate(lines, 1):
+        digest, _, name = line.partition("  ")
+        if not name or ".." in name.split("/") or name.startswith("/") or name in found:
+            raise DoesNotVerify(f"{path}: line {number}: expected the SHA-256 and the name of a file of the bag, once")
+        found[name] = digest
+    return found
 
 
 def tag_manifest_sha256(bag: Path) -> str:
@@ -80,7 +109,7 @@ def validate(bag: Path) -> None:
 def _differences(bag: Path) -> Iterator[str]:
     """The files of a bag that are not as its manifests say; the validator stops before it names them."""
     listed = set()
-    for manifest in (TAG_MANIFEST, "manifest-sha256.txt"):
+    for manifest in (TAG_MANIFEST, MANIFEST):
         try:
             lines = read_regular(bag / manifest).decode("utf-8", "replace").splitlines()
         except (OSError, ExciseError):

@@ -23,7 +23,7 @@ from excise import __version__
 from excise.core.clock import iso, now
 from excise.core.digests import canonical_json, sha256_hex
 from excise.core.errors import DoesNotVerify, ExciseError, UsageError
-from excise.core.files import make_directories, make_directory, os_error, read_regular, write_durably
+from excise.core.files import PARTIAL, make_directories, make_directory, os_error, read_regular, write_durably
 from excise.core.marker import CASE_FILE, MARKER
 
 FORMAT_VERSION = 1
@@ -149,9 +149,19 @@ class Case:
         """The bag of the run of plan ``plan``."""
         return self.root / f"bag-{plan:04}"
 
+    @property
+    def opened_dir(self) -> Path:
+        """Where encrypted evidence lies in the clear while a command that was given a key works with it."""
+        return self.root / f"opened{PARTIAL}"
+
+    def evidence_bag(self, plan: int) -> Path:
+        """The bag that the evidence of plan ``plan`` is read from: its bag, or what it was opened to."""
+        opened = self.opened_dir / self.bag_dir(plan).name
+        return opened if opened.is_dir() else self.bag_dir(plan)
+
     def evidence_dir(self, plan: int, unit: int) -> Path:
         """Where the committed parts of a unit stand."""
-        return self.bag_dir(plan) / "data" / "evidence" / f"{unit:05}"
+        return self.evidence_bag(plan) / "data" / "evidence" / f"{unit:05}"
 
     def make(self, directory: Path) -> Path:
         """``directory``, made with all that is missing between it and the case."""

@@ -63,6 +63,7 @@ def order_problems(case: Case, records: Iterable[Mapping[str, Any]], actions: Ma
     finished: set[str] = set()
     sealed: set[str] = set()
     seals: dict[str, Any] = {}
+    as_sealed: dict[str, Any] = {}
     closed = False
     for record in records:
         kind, number, digest = record["type"], record.get("plan"), str(record.get("plan_sha256"))
@@ -100,3 +101,9 @@ def order_problems(case: Case, records: Iterable[Mapping[str, Any]], actions: Ma
             elif kind == "bag-sealed":
                 sealed.add(plan)
                 seals[str(record.get("bag"))] = record.get("tagmanifest_sha256")
+                as_sealed[str(record.get("bag"))] = record.get("tagmanifest_sha256")
+        elif kind == "bag-encrypted":
+            bag = str(record.get("bag"))
+            if bag not in as_sealed or record.get("plain_tagmanifest_sha256") != as_sealed[bag]:
+                yield f"{place}: expected a seal of the plain bag before, found none that it names"
+            seals[bag] = record.get("tagmanifest_sha256")

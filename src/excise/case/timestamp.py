@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from excise.case.bag import TAG_MANIFEST, is_sealed
+from excise.case.bag import is_sealed, seal_path
 from excise.case.chain import ChainedLog
 from excise.case.checkpoint import CHECKPOINTS, add_files
 from excise.case.layout import Case
@@ -47,7 +47,7 @@ def subjects(case: Case) -> Iterator[tuple[str, Path]]:
     for number in case.plan_numbers():
         yield f"plan-{number:04}", case.plan_dir(number) / HEADER
         if is_sealed(case.bag_dir(number)):
-            yield f"bag-{number:04}", case.bag_dir(number) / TAG_MANIFEST
+            yield f"bag-{number:04}", seal_path(case.bag_dir(number))
     for path in sorted((case.root / CHECKPOINTS).glob("*.json")):
         if re.fullmatch("[0-9]{6,}", path.stem):
             yield f"checkpoint-{path.stem}", path
@@ -60,7 +60,7 @@ def subject_of(case: Case, name: str) -> Path | None:
         return None
     files = {
         "plan": case.root / "plan" / number / HEADER,
-        "bag": case.root / f"bag-{number}" / TAG_MANIFEST,
+        "bag": seal_path(case.root / f"bag-{number}"),
         "checkpoint": case.root / CHECKPOINTS / f"{number}.json",
     }
     return files.get(kind)

@@ -16,19 +16,21 @@ the journal calls preserved is in it.
 8. Each file that the audit log has a hash of is that file, and what the log tells is in an order in which it can have
    happened; checkpoints, their signatures and time stamps hold.
 9. Nothing else is in the case.
+10. Encrypted evidence is the one that was recorded, to the recipients that were recorded, and hangs together with what
+    was sealed; with a private key it is opened, and 5 is checked of it.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from excise.case.approvals import approval_checks
-from excise.case.bag import TAG_MANIFEST, is_sealed, tag_manifest_sha256, validate
+from excise.case.bag import TAG_MANIFEST, is_encrypted, is_sealed, tag_manifest_sha256, validate
 from excise.case.chain import GENESIS, ChainReading, read_chain
-from excise.case.layout import VERIFIER, Case
+from excise.case.layout import Case
 from excise.case.originals import ORIGINAL, original_problems
 from excise.case.parts import part_files
 from excise.case.plan import (
@@ -42,9 +44,18 @@ from excise.case.plan import (
     read_plan,
     untestable_path,
 )
-from excise.case.recorded import PROOFS, file_problem, order_problems, recorded_files, unrecorded_files
+from excise.case.recorded import file_problem, order_problems, recorded_files, unrecorded_files
 from excise.case.reread import reread_part
+from excise.case.strangers import check_strangers
+from excise.case.verify_encrypted import (
+    check_keys,
+    check_opened,
+    encryption_problems,
+    opened_part,
+    unopened_problems,
+)
 from excise.case.verify_proofs import Check, Trust, check_proofs
+from excise.core.age import Identity
 from excise.core.errors import ExciseError
 from excise.core.files import PARTIAL, open_nofollow, read_regular
 from excise.core.marker import CASE_FILE
@@ -57,9 +68,14 @@ Replay = Callable[[Path, list[int]], tuple[dict[int, Any], ChainReading]]
 
 
 def verify_case(
-    case: Case, replay: Replay, expect_head: str | None = None, trust: Trust | None = None
+    case: Case,
+    replay: Replay,
+    expect_head: str | None = None,
+    trust: Trust | None = None,
+    identities: Sequence[Identity] = (),
 ) -> Iterator[Check]:
-    """Check everything; ``replay`` is the engine's (a case knows no states)."""
+    """Check everything; ``replay`` is the engine's (a case knows no states). ``identities`` open encrypted evidence."""
+    check_keys(case, identities)
     audit = ChainReading()
     try:
         audit = read_chain(case.audit_path)
@@ -77,8 +93,9 @@ def verify_case(
             continue
         actions[number] = plan.action
         yield _check_plan_hash(case, plan, recorded, audit)
-        yield from _check_units(case, plan, audit, replay)
+        yield from _check_units(case, plan, audit, replay, identities)
         yield from _check_bag(case, plan, audit)
+        yield from check_opened(case, plan.number, audit.records, identities)
         yield from (Check(*found) for found in approval_checks(case, plan))
     made = {r.get("plan") for r in recorded.values()}
     for lost in sorted(number for number in made if isinstance(number, int) and number not in case.plan_numbers()):
@@ -88,7 +105,7 @@ def verify_case(
     yield Check("order of the audit log", not problems, "; ".join(problems[:3]))
     yield from _check_recorded(case, audit)
     yield from check_proofs(case, list(_heads(audit)) if audit.records else [], trust or Trust())
-    yield from _check_strangers(case)
+    yield from check_strangers(case)
 
 
 def _check_recorded(case: Case, audit: ChainReading) -> Iterator[Check]:
@@ -161,7 +178,9 @@ def _check_plan_hash(case: Case, plan: Plan, recorded: dict[Any, Any], audit: Ch
     return Check(name, True, plan.sha256)
 
 
-def _check_units(case: Case, plan: Plan, audit: ChainReading, replay: Replay) -> Iterator[Check]:
+def _check_units(
+    case: Case, plan: Plan, audit: ChainReading, replay: Replay, identities: Sequence[Identity]
+) -> Iterator[Check]:
     for unit in plan.units:
         name = f"unit {unit.unit} ({unit.name})"
         problems: list[str] = []
@@ -184,12 +203,18 @@ def _check_units(case: Case, plan: Plan, audit: ChainReading, replay: Replay) ->
         except (ExciseError, AttributeError, TypeError) as error:
             problems.append(getattr(error, "message", f"{plan.directory}: what a review took out: {error}"))
         if unit.matches:
-            problems += _unit_problems(case, plan, unit, matches, audit, replay)
+            problems += _unit_problems(case, plan, unit, matches, audit, replay, identities)
         yield Check(name, not problems, "; ".join(problems[:3]) or f"{unit.matches} items")
 
 
 def _unit_problems(
-    case: Case, plan: Plan, unit: UnitPlan, matches: list[int], audit: ChainReading, replay: Replay
+    case: Case,
+    plan: Plan,
+    unit: UnitPlan,
+    matches: list[int],
+    audit: ChainReading,
+    replay: Replay,
+    identities: Sequence[Identity],
 ) -> list[str]:
     directory = case.unit_dir(unit.unit)
     bound = [r for r in audit.records if r["type"] == "unit-finished" and r.get("unit") == unit.unit]
@@ -216,7 +241,7 @@ def _unit_problems(
         if bound and bound[-1][key] and bound[-1][key] != reading.head and ended:
             problems.append(f"{path}: records follow the last head that the audit log bound")
     if plan.action.preserves:
-        problems += _evidence_problems(case, plan, unit, status, records)
+        problems += _evidence_problems(case, plan, unit, status, records, identities)
     return problems
 
 
@@ -238,23 +263,26 @@ def _given_up(reading: ChainReading) -> bool:
 
 
 def _evidence_problems(
-    case: Case, plan: Plan, unit: UnitPlan, status: dict[int, Any], records: list[dict[str, Any]]
+    case: Case,
+    plan: Plan,
+    unit: UnitPlan,
+    status: dict[int, Any],
+    records: list[dict[str, Any]],
+    identities: Sequence[Identity],
 ) -> list[str]:
     problems: list[str] = []
     there: dict[int, str] = {}
-    place = case.evidence_dir(plan.number, unit.unit)
+    bag = case.bag_dir(plan.number)
+    place = bag / "data" / "evidence" / f"{unit.unit:05}"
     for part in sorted(place.iterdir()) if place.is_dir() else ():
         try:
-            if part.name.startswith(ORIGINAL):
-                problems += original_problems(part, records)
-                continue
-            number = int(part.name[5:]) if part.name[5:].isdecimal() else 0
-            found = reread_part(part, part_files(records, number))
+            problems += _part_problems(bag, part, records, there, identities)
         except OSError as error:
             problems.append(f"{part}: {error.strerror}")
-            continue
-        problems += found.problems
-        there |= {item: line.sha256 for item, line in found.items.items()}
+        except ExciseError as error:
+            problems.append(error.message)
+    if is_encrypted(bag) and not identities:
+        return problems
     for number, item in status.items():
         if item.sha256 and item.state != "fetched" and there.get(number) != item.sha256:
             problems.append(f"{place}: item {number}: the evidence is not what was hashed when it was fetched")
@@ -266,11 +294,38 @@ def _evidence_problems(
     return problems
 
 
+def _part_problems(
+    bag: Path, part: Path, records: list[dict[str, Any]], there: dict[int, str], identities: Sequence[Identity]
+) -> list[str]:
+    """What does not hold of a part, as far as it can be read; ``there`` is told of its items."""
+    if not is_encrypted(bag):
+        return _plain_problems(part, records, there)
+    if not identities:
+        number = int(part.name[5:]) if part.name[5:].isdecimal() else 0
+        return list(unopened_problems(bag, part, part_files(records, number)))
+    with opened_part(bag, part, identities) as (copy, problems):
+        if problems:
+            return problems
+        return [problem.replace(str(copy), str(part)) for problem in _plain_problems(copy, records, there)]
+
+
+def _plain_problems(part: Path, records: list[dict[str, Any]], there: dict[int, str]) -> list[str]:
+    if part.name.startswith(ORIGINAL):
+        return original_problems(part, records)
+    number = int(part.name[5:]) if part.name[5:].isdecimal() else 0
+    found = reread_part(part, part_files(records, number))
+    there |= {item: line.sha256 for item, line in found.items.items()}
+    return found.problems
+
+
 def _check_bag(case: Case, plan: Plan, audit: ChainReading) -> Iterator[Check]:
     bag = case.bag_dir(plan.number)
     sealed = [r for r in audit.records if r["type"] == "bag-sealed" and r.get("bag") == bag.name]
     if not is_sealed(bag):
-        if sealed:
+        waits = case.root / f"{bag.name}.encrypted{PARTIAL}"
+        if sealed and not bag.exists() and is_sealed(waits):
+            yield Check(bag.name, None, f"its encryption was interrupted; excise encrypt {case.root}")
+        elif sealed:
             yield Check(bag.name, False, f"{bag}/{TAG_MANIFEST}: was there when the bag was sealed, and is gone")
         elif bag.exists():
             yield Check(bag.name, None, f"not sealed: the run has not ended; excise resume {case.root}")
@@ -280,7 +335,12 @@ def _check_bag(case: Case, plan: Plan, audit: ChainReading) -> Iterator[Check]:
             validate(bag)
             yield Check(bag.name, None, f"sealed, but the run was stopped then; excise resume {case.root}")
             return
-        if not sealed or sealed[-1]["tagmanifest_sha256"] != tag_manifest_sha256(bag):
+        if sealed and is_encrypted(bag):
+            problems = list(encryption_problems(bag, audit.records, sealed[-1]["tagmanifest_sha256"]))
+            if problems:
+                yield Check(bag.name, False, "; ".join(problems[:3]))
+                return
+        elif not sealed or sealed[-1]["tagmanifest_sha256"] != tag_manifest_sha256(bag):
             yield Check(bag.name, False, f"{bag}/tagmanifest-sha256.txt: not the one that the audit log recorded")
             return
         validate(bag)
@@ -334,34 +394,3 @@ def _searched(case: Case, number: int) -> bool:
         return read_plan(case, number).action is not Action.RESTORE
     except (ExciseError, OSError):
         return False
-
-
-def _check_strangers(case: Case) -> Iterator[Check]:
-    """Files that no part of the format explains; inside bags and evidence parts the checks above find them."""
-    known = {CASE_FILE, "audit.jsonl", "audit.head", "lock", "scope.csv", "outcome.csv", "report.html", "plan", "units"}
-    known |= {VERIFIER, *PROOFS, "custody.md", "certificate-902-14.md"}
-    known |= {case.bag_dir(number).name for number in case.plan_numbers()}
-    patterns: tuple[str, ...] = (
-        "plan/[0-9]*",
-        "plan/*/header.json",
-        "plan/*/matches",
-        "plan/*/matches/[0-9]*.jsonl",
-        "units/[0-9]*",
-    )
-    patterns += ("approvals/[0-9]*", "approvals/*/*.json", "approvals/*/*.json.sig")
-    patterns += ("units/*/journal.jsonl", "units/*/audit.jsonl", f"units/*/part-*{PARTIAL}")
-    tags = ("data", "bagit.txt", "bag-info.txt", "manifest-sha256.txt", "tagmanifest-sha256.txt")
-    explained = {case.root / name for name in known} | {
-        path for pattern in patterns for path in case.root.glob(pattern)
-    }
-    explained |= {case.bag_dir(number) / tag for number in case.plan_numbers() for tag in tags}
-    places = [
-        case.root,
-        *(path for path in explained if path.is_dir() and path.name not in ("data", "plan", "units", *PROOFS)),
-    ]
-    places += [case.root / "plan", case.root / "units"]
-    found = {path for place in places if place.is_dir() and PARTIAL not in place.name for path in place.iterdir()}
-    strangers = sorted(path for path in found - explained if not path.name.endswith(PARTIAL))
-    if strangers:
-        named = ", ".join(str(path.relative_to(case.root)) for path in strangers[:5])
-        yield Check("other files", None, f"{len(strangers)} files are not part of the case: {named}")

@@ -2,10 +2,12 @@
 """Checks a case of Excise, or one of its bags, with nothing but Python 3.9 or later: no package, no network, no Excise.
 
     python3 -I verify_case.py [CASE | BAG] [--expect-head HASH] [--allowed-signers FILE] [--ca-file FILE]
+        [--identity FILE]
 
 It follows the specification of the case format (version 1), and shares no code with the program that wrote the case. It
 only reads. Each line says what holds, what DOES NOT HOLD (with the file and the place), or what was "not checked", and
-why. Signatures are given to ``ssh-keygen`` and time stamps to ``openssl`` where these programs are.
+why. Signatures are given to ``ssh-keygen``, time stamps to ``openssl`` and encrypted evidence to ``age`` where these
+programs are.
 
 A copy lies in every case. Whoever can change a case can change that copy too: use one that you have from elsewhere, or
 compare its SHA-256 with that of the release.
@@ -16,6 +18,7 @@ Exit status: 0 nothing that was checked is wrong; 2 this is no case, or wrong us
 from __future__ import annotations
 
 import argparse
+import base64
 import csv
 import hashlib
 import io
@@ -26,6 +29,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -34,6 +38,8 @@ GENESIS = "0" * 64
 LIMIT = 64 << 20
 TAGS = ("bag-info.txt", "bagit.txt", "manifest-sha256.txt")
 TAG_MANIFEST = "tagmanifest-sha256.txt"
+#: In a bag whose evidence is encrypted: its tag files as it was sealed, and which file became which.
+PLAIN, TABLE, EVIDENCE = "plain", "encrypted.csv", "data/evidence/"
 QUOTED = re.compile(rb">+From ")
 EVENTS = ("fetched", "preserved", "verified", "removing", "putting", "ended")
 #: The state of an item and the events that may follow; an event leads to the state of its name but for (*).
@@ -172,6 +178,14 @@ class Place:
     def bag(self, number: int) -> Path:
         """The bag of a plan's run."""
         return self.root if self.alone else self.root / f"bag-{number:04}"
+
+    def encrypted(self, number: int) -> bool:
+        """True where the evidence of a plan is encrypted."""
+        return (self.bag(number) / TABLE).is_file()
+
+    def seal(self, number: int) -> Path:
+        """The tag manifest that a bag was sealed with."""
+        return self.bag(number) / PLAIN / TAG_MANIFEST if self.encrypted(number) else self.bag(number) / TAG_MANIFEST
 
     def evidence(self, number: int, unit: int) -> Path:
         """Where the parts of a unit are."""
@@ -347,6 +361,7 @@ class Verification:
         finished: set[str] = set()
         sealed: set[str] = set()
         seals: dict[str, Any] = {}
+        as_sealed: dict[str, Any] = {}
         closed = False
         problems: list[str] = []
         for record in self.audit.records:
@@ -386,6 +401,12 @@ class Verification:
                 elif kind == "bag-sealed":
                     sealed.add(plan)
                     seals[str(record.get("bag"))] = record.get("tagmanifest_sha256")
+                    as_sealed[str(record.get("bag"))] = record.get("tagmanifest_sha256")
+            elif kind == "bag-encrypted":
+                bag = str(record.get("bag"))
+                if bag not in as_sealed or record.get("plain_tagmanifest_sha256") != as_sealed[bag]:
+                    problems.append(f"{place}: expected a seal of the plain bag before, found none that it names")
+                seals[bag] = record.get("tagmanifest_sha256")
         self.report.settle("order of the audit log", problems)
 
     def action(self, plan: str) -> str:
@@ -610,25 +631,21 @@ class UnitCheck:
         """What the journal calls preserved is in the parts, and nothing else is."""
         place = self.place.evidence(self.plan, self.number)
         there: dict[int, tuple[str, int]] = {}
+        sealed = Sealed(self.whole, self.plan) if self.place.encrypted(self.plan) else None
         for name in entries(place):
-            if re.fullmatch(r"original-[0-9]{3,}", name):
-                self.check_original(place / name, journal)
-                continue
-            if not re.fullmatch(r"part-[0-9]{3,}", name):
+            if not re.fullmatch(r"(part|original)-[0-9]{3,}", name):
                 self.problems.append(f"{place / name}: not the name of a part")
-                continue
-            number = int(name[5:])
-            told = [r for r in journal.records if r["type"] == "fetched" and r.get("part") == number]
-            files: Any = told[-1].get("files") if told else {}
-            part = PartCheck(place / name, files if isinstance(files, dict) else {})
-            part.check()
-            self.problems += part.problems
-            self.unchecked += part.unchecked
-            for line in part.lines:
-                if line["item"] in there:
-                    self.problems.append(f"{place / name}/items.jsonl: item {line['item']} stands in two parts")
-                there[line["item"]] = (line["sha256"], number)
-                self.check_origin(place / name, line)
+            elif sealed is None:
+                self.check_container(place / name, place / name, journal, there)
+            elif self.whole.options.identity is None:
+                for file, digest in self.told_files(name, journal).items():
+                    sealed.compare(place / name / file, digest, self.problems)
+            else:
+                with tempfile.TemporaryDirectory(prefix="verify-case-") as copy:
+                    sealed.open(place / name, Path(copy), self.problems)
+                    self.check_container(place / name, Path(copy), journal, there)
+        if sealed is not None and self.whole.options.identity is None:
+            return
         for item, (state, digest, part, outcome) in self.status.items():
             if digest and state != "fetched" and there.get(item) != (digest, part):
                 self.problems.append(f"{place}: item {item}: the evidence is not what was hashed when it was fetched")
@@ -637,20 +654,82 @@ class UnitCheck:
         strange = sorted(there.keys() - self.status.keys())
         self.problems += [f"{place}: item {item}: in the evidence, but not in the plan" for item in strange]
 
-    def check_original(self, place: Path, journal: Chain) -> None:
+    def told_files(self, name: str, journal: Chain) -> dict[str, Any]:
+        """The hashes of files that the journal has of a part or an original."""
+        if name.startswith("original-"):
+            told = [r for r in journal.records if r["type"] == "original" and r.get("name") == name]
+            return {"original.pst": told[-1].get("sha256")} if told else {}
+        told = [r for r in journal.records if r["type"] == "fetched" and r.get("part") == int(name[5:])]
+        files: Any = told[-1].get("files") if told else {}
+        return files if isinstance(files, dict) else {}
+
+    def check_container(self, place: Path, copy: Path, journal: Chain, there: dict[int, tuple[str, int]]) -> None:
+        """A part or an original at ``place``, read at ``copy``; ``there`` is told of its items."""
+        before = len(self.problems), len(self.unchecked)
+        if place.name.startswith("original-"):
+            self.check_original(place, copy, journal)
+        else:
+            number = int(place.name[5:])
+            part = PartCheck(copy, self.told_files(place.name, journal))
+            part.check()
+            self.problems += part.problems
+            self.unchecked += part.unchecked
+            for line in part.lines:
+                if line["item"] in there:
+                    self.problems.append(f"{place}/items.jsonl: item {line['item']} stands in two parts")
+                there[line["item"]] = (line["sha256"], number)
+                self.check_origin(place, line)
+        for found, start in zip((self.problems, self.unchecked), before):
+            found[start:] = [text.replace(str(copy), str(place)) for text in found[start:]]
+
+    def check_original(self, place: Path, copy: Path, journal: Chain) -> None:
         """A file that the run made anew is kept as the journal knows it."""
         told = [r for r in journal.records if r["type"] == "original" and r.get("name") == place.name]
-        strange = sorted(set(entries(place)) - {"original.pst", "about.json"})
+        strange = sorted(set(entries(copy)) - {"original.pst", "about.json"})
         self.problems += [f"{place / name}: does not belong to an original" for name in strange]
         if not told:
             self.problems.append(f"{place}: the journal does not know it")
             return
-        compare(place / "original.pst", told[-1].get("sha256"), self.problems)
+        compare(copy / "original.pst", told[-1].get("sha256"), self.problems)
 
     def check_origin(self, part: Path, line: dict[str, Any]) -> None:
         """A line is one of this unit's."""
         if line["evidence"] != f"{self.number:05}-{line['item']:06}":
             self.problems.append(f"{part}/items.jsonl: item {line['item']}: the evidence id of another item or unit")
+
+
+class Sealed:
+    """The files of an encrypted bag as they were when it was sealed."""
+
+    def __init__(self, whole: Verification, plan: int) -> None:
+        self.whole, self.bag = whole, whole.place.bag(plan)
+        text = read_file(self.bag / PLAIN / "manifest-sha256.txt").decode("ascii", "replace")
+        found = (re.fullmatch(r"([0-9a-f]{64})  (data/[!-~]+)", line) for line in text.splitlines())
+        self.files = {line[2]: line[1] for line in found if line and ".." not in line[2].split("/")}
+
+    def compare(self, path: Path, digest: Any, problems: list[str]) -> None:
+        """Add a problem unless what was sealed under that name has that SHA-256."""
+        if self.files.get(path.relative_to(self.bag).as_posix()) != digest:
+            problems.append(f"{path}.age: what was sealed is not what the journal says, by its SHA-256")
+
+    def open(self, place: Path, copy: Path, problems: list[str]) -> None:
+        """Have ``age`` open every file below ``place`` into the directory ``copy``."""
+        within = place.relative_to(self.bag).as_posix() + "/"
+        for name, digest in self.files.items():
+            if name.startswith(within):
+                target = copy / name[len(within) :]
+                target.parent.mkdir(exist_ok=True)
+                wrong = opened(self.bag / f"{name}.age", target, self.whole.options.identity)
+                if wrong:
+                    problems.append(f"{self.bag / name}.age: {wrong}")
+                elif file_sha256(target)[0] != digest:
+                    problems.append(f"{self.bag / name}.age: holds something else than what was sealed, by its SHA-256")
+
+
+def opened(path: Path, target: Path, identity: str) -> str:
+    """Have ``age`` decrypt a file into ``target``; what it says where it does not."""
+    done = call([shutil.which("age") or "age", "-d", "-i", identity, "-o", str(target), str(path)], b"")
+    return one_line(done.stderr.partition(b"\n")[0]) or "it failed" if done.returncode else ""
 
 
 class PartCheck:
@@ -871,22 +950,28 @@ class BagCheck:
         tell, audit = self.whole.report.tell, self.whole.audit
         sealed = audit.of("bag-sealed", self.plan)
         if not (self.bag / TAG_MANIFEST).is_file():
-            if sealed:
+            waits = self.bag.with_name(f"{self.bag.name}.encrypted.partial")
+            if sealed and not self.bag.exists() and (waits / TAG_MANIFEST).is_file():
+                tell(self.name, None, f"{waits}: its encryption was interrupted")
+            elif sealed:
                 tell(self.name, False, f"{self.bag / TAG_MANIFEST}: was there when the bag was sealed, and is gone")
             elif self.bag.exists():
                 tell(self.name, None, f"{self.bag}: not sealed: the run has not ended")
             return
         if self.place.alone:
-            told = "compare the SHA-256 of its tagmanifest-sha256.txt with the one in the custody record: "
-            compare_with = file_sha256(self.bag / TAG_MANIFEST)[0]
+            seal = self.place.seal(self.plan)
+            told = f"compare the SHA-256 of its {seal.relative_to(self.bag)} with the one in the custody record: "
+            compare_with = file_sha256(seal)[0]
             tell(f"{self.name} against the audit log", None, told + compare_with)
         elif not sealed and not audit.of("run-finished", self.plan):
             tell(f"{self.name} against the audit log", None, f"{self.bag}: sealed, but the run was stopped then")
         elif not sealed:
             self.problems.append(f"{self.bag / TAG_MANIFEST}: the audit log recorded no sealing of it")
         else:
-            compare(self.bag / TAG_MANIFEST, sealed[-1].get("tagmanifest_sha256"), self.problems)
+            compare(self.place.seal(self.plan), sealed[-1].get("tagmanifest_sha256"), self.problems)
         self.check_manifests()
+        if self.place.encrypted(self.plan):
+            self.check_encrypted()
         self.check_info()
         self.check_outcomes()
         if not self.place.alone:
@@ -896,8 +981,11 @@ class BagCheck:
     def check_manifests(self) -> None:
         """Every file of the bag has the hash in its manifest, and every file is in one."""
         tags, payload = self.manifest(TAG_MANIFEST), self.manifest("manifest-sha256.txt")
-        if sorted(tags) != list(TAGS):
-            self.problems.append(f"{self.bag / TAG_MANIFEST}: expected {', '.join(TAGS)}, found {', '.join(tags)}")
+        wanted = list(TAGS)
+        if self.place.encrypted(self.plan):
+            wanted = sorted([*TAGS, TABLE, *(f"{PLAIN}/{name}" for name in (*TAGS, TAG_MANIFEST))])
+        if sorted(tags) != wanted:
+            self.problems.append(f"{self.bag / TAG_MANIFEST}: expected {', '.join(wanted)}, found {', '.join(tags)}")
         octets = 0
         for name, digest in {**tags, **payload}.items():
             try:
@@ -933,6 +1021,61 @@ class BagCheck:
             else:
                 found[fits[2]] = fits[1]
         return found
+
+    def check_encrypted(self) -> None:
+        """Each file that was sealed is there, encrypted to the recipients of the record, and nothing else."""
+        records = [r for r in self.whole.audit.of("bag-encrypted", self.plan) if r.get("bag") == self.name]
+        recipients: Any = records[-1].get("recipients") if records else None
+        if records:
+            compare(self.bag / TAG_MANIFEST, records[-1].get("tagmanifest_sha256"), self.problems)
+        elif not self.place.alone:
+            self.problems.append(f"{self.bag / TABLE}: the audit log tells of no encryption of this bag")
+        for name, digest in self.manifest(f"{PLAIN}/{TAG_MANIFEST}").items():
+            compare(self.bag / PLAIN / name, digest, self.problems)
+        there, rows = self.manifest("manifest-sha256.txt"), self.table()
+        for name, digest in Sealed(self.whole, self.plan).files.items():
+            if not name.startswith(EVIDENCE):
+                if there.pop(name, None) != digest:
+                    self.problems.append(f"{self.bag / name}: not what was sealed")
+                continue
+            found = there.pop(f"{name}.age", None)
+            if found is None:
+                self.problems.append(f"{self.bag / name}.age: was sealed as {name}, and is in no manifest any more")
+            elif rows.pop(name, None) != (digest, found):
+                self.problems.append(f"{self.bag / TABLE}: {name}: not the hashes of the manifests")
+            elif recipients is not None:
+                self.check_recipients(self.bag / f"{name}.age", recipients)
+        self.problems += [f"{self.bag / name}: was not sealed" for name in [*there, *rows]]
+        told = (
+            f"{len(recipients)} recipients" if recipients is not None else "recipients that only the case's log names"
+        )
+        given = self.whole.options.identity is not None
+        why = "each file was opened and read" if given else "give --identity to have age open it"
+        self.whole.report.tell(f"{self.name}: what is encrypted", given or None, f"encrypted to {told}; {why}")
+
+    def table(self) -> dict[str, tuple[str, str]]:
+        """The table's hashes by file."""
+        try:
+            text = read_file(self.bag / TABLE).decode("utf-8", "replace")
+            return {r["file"]: (r["plain_sha256"], r["sha256"]) for r in csv.DictReader(io.StringIO(text, newline=""))}
+        except (Wrong, csv.Error, *SEEMS_WRONG) as error:
+            self.problems.append(f"{self.bag / TABLE}: expected a table of files, found something else ({error})")
+            return {}
+
+    def check_recipients(self, path: Path, recipients: list[str]) -> None:
+        """The header of an age file names the recipients, and the key that it was read again with, which is gone."""
+        wanted = sorted(["X25519", *(stanza(key) for key in recipients)])
+        try:
+            head = read_file(path)[: 1 << 20].partition(b"\n--- ")[0].decode("latin-1").split("\n")
+        except Wrong as error:
+            self.problems.append(str(error))
+            return
+        lines = [
+            line.split(" ") for line in head if line.startswith("-> ") and not line.split(" ")[1].endswith("-grease")
+        ]
+        found = sorted(" ".join(line[1:3]) if line[1].startswith("ssh-") else line[1] for line in lines)
+        if head[0] != "age-encryption.org/v1" or found != wanted:
+            self.problems.append(f"{path}: its header does not name just the recipients of the record")
 
     def check_info(self) -> None:
         """bag-info.txt names this case, this plan and the sum of what is in the bag."""
@@ -1129,10 +1272,18 @@ class Proofs:
             return None
         files = {
             "plan": self.root / "plan" / number / "header.json",
-            "bag": self.root / f"bag-{number}" / TAG_MANIFEST,
+            "bag": self.whole.place.seal(int(number)),
             "checkpoint": self.root / "checkpoints" / f"{number}.json",
         }
         return files.get(kind)
+
+
+def stanza(key: str) -> str:
+    """What the header of an age file names for a public key."""
+    kind, _, data = key.partition(" ")
+    if not data:
+        return "X25519"
+    return f"{kind} {base64.b64encode(hashlib.sha256(base64.b64decode(data)).digest()[:4]).decode().rstrip('=')}"
 
 
 def call(command: list[str], data: bytes) -> subprocess.CompletedProcess[bytes]:
@@ -1143,6 +1294,19 @@ def call(command: list[str], data: bytes) -> subprocess.CompletedProcess[bytes]:
 def one_line(data: bytes) -> str:
     """What a program said, on one line."""
     return " ".join(data.decode("utf-8", "replace").split())[:300]
+
+
+def key_problem(root: Path, identity: str) -> str:
+    """Why encrypted evidence cannot be opened at all; empty where it can, or where there is none."""
+    first = sorted(root.glob(f"**/{EVIDENCE}*/*/items.jsonl.age"))[:1]
+    if first and shutil.which("age") is None:
+        return "age is not on this machine, and opens what is encrypted"
+    for path in first:
+        with tempfile.TemporaryDirectory(prefix="verify-case-") as copy:
+            said = opened(path, Path(copy) / "items.jsonl", identity)
+        if said and "failed to decrypt" not in said and "header" not in said:
+            return f"{path}: {said}"
+    return ""
 
 
 def start() -> Path:
@@ -1158,6 +1322,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--expect-head", metavar="HASH", help="the audit head that was printed or noted elsewhere")
     parser.add_argument("--allowed-signers", metavar="FILE", help="whose keys may sign, as ssh-keygen takes it")
     parser.add_argument("--ca-file", metavar="FILE", help="root certificates of the time-stamp authority, PEM")
+    parser.add_argument("--identity", metavar="FILE", help="a private key that age opens encrypted evidence with")
     parser.add_argument("--approval-namespace", default="excise-approval", help=argparse.SUPPRESS)
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--quiet", action="store_true", help="only what does not hold or was not checked")
@@ -1165,6 +1330,9 @@ def main(arguments: list[str] | None = None) -> int:
     place = Place(options.case or start())
     if not place.case_json.exists():
         print(plain(f"{place.root}: expected a case or a bag of one, found none"), file=sys.stderr)
+        return 2
+    if options.identity is not None and (wrong := key_problem(place.root, options.identity)):
+        print(plain(wrong), file=sys.stderr)
         return 2
     report = Report(options.json, options.quiet)
     Verification(place, report, options).run()

@@ -31,6 +31,8 @@ _COMMANDS = {
     "sweep": "Search a case again for late arrivals, until it is clean.",
     "verify": "Check evidence, manifests, journals and audit chain.",
     "custody": "Write the chain-of-custody record and a draft certificate.",
+    "encrypt": "Encrypt a case's evidence to recipients' public keys.",
+    "decrypt": "Copy a case with its encrypted evidence in the clear.",
     "close": "Close a case for good: nothing can be added to it.",
     "loadfile": "Write the evidence for a review program: DAT, CSV, documents, hits.",
     "stamp": "Have the plan, the bag and the audit head signed and time-stamped.",

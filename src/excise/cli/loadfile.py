@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from excise.cli.options import identity_option
 from excise.cli.screen import put_json, say
 
 
@@ -22,9 +23,17 @@ from excise.cli.screen import put_json, say
 @click.option("--prefix", default="EXC", metavar="TEXT", help="What control numbers begin with (default EXC).")
 @click.option("--md5", is_flag=True, help="MD5 beside SHA-256.")
 @click.option("--with-copies", is_flag=True, help="Each copy of one mail in several mailboxes, not only one for all.")
+@identity_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 def command(
-    case_dir: Path, output: Path, number: int | None, prefix: str, md5: bool, with_copies: bool, as_json: bool
+    case_dir: Path,
+    output: Path,
+    number: int | None,
+    prefix: str,
+    md5: bool,
+    with_copies: bool,
+    identities: tuple[Path, ...],
+    as_json: bool,
 ) -> None:
     """Write the evidence of CASE for a review program: Concordance DAT, CSV, documents, texts, hits per term.
 
@@ -36,7 +45,7 @@ def command(
     from excise import api
     from excise.report.loadfile import Production
 
-    made = api.load_file(case_dir, output, Production(prefix, md5, not with_copies), number)
+    made = api.load_file(case_dir, output, Production(prefix, md5, not with_copies), number, identities)
     if as_json:
         counts = {"messages": made.messages, "duplicates": made.duplicates, "documents": made.documents}
         put_json({"summary": {**counts, "output": str(output), "sha256": made.sha256}})

@@ -209,6 +209,25 @@ def confirm_options(command: Command) -> Command:
     return _apply(command, made)
 
 
+def recipient_options(command: Command) -> Command:
+    """To whom evidence is encrypted."""
+    keys = "Encrypt to this public key (age1…, ssh-ed25519 …, ssh-rsa …), or to those in this file."
+    policy = "A policy; it can only tighten others."
+    made = [
+        click.option("--recipient", "recipients", multiple=True, metavar="KEY|FILE", help=keys),
+        click.option("--policy", "policy_file", type=_PATH, metavar="FILE", help=policy),
+    ]
+    return _apply(command, made)
+
+
+def identity_option(command: Command) -> Command:
+    """What opens encrypted evidence."""
+    words = "A recipient's private key (of age or OpenSSH), for encrypted evidence."
+    return _apply(
+        command, [click.option("--identity", "identities", multiple=True, type=_PATH, metavar="FILE", help=words)]
+    )
+
+
 # What they come to
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from excise.cli.moving import confirm_putting, finish
-from excise.cli.options import confirm_options, proof_options, work_options
+from excise.cli.options import confirm_options, identity_option, proof_options, work_options
 from excise.cli.screen import say, table, working
 from excise.core.errors import UsageError
 from excise.core.text import shown
@@ -18,6 +18,7 @@ from excise.core.text import shown
 @click.argument("case_dir", metavar="CASE", type=click.Path(path_type=Path))
 @click.option("--only", multiple=True, metavar="ID", help="Only this evidence id (outcome.csv names them).")
 @click.option("--into", metavar="SOURCE", help="Into this mailbox instead of where they came from.")
+@identity_option
 @confirm_options
 @work_options
 @proof_options
@@ -42,7 +43,11 @@ def command(ctx: click.Context, /, case_dir: Path, only: tuple[str, ...], into: 
         if len(found) != 1:
             raise UsageError(f"{into}: expected one mailbox to put messages into, found {len(found)}")
         target = found[0]
-    with working(options, 0) as setting, api.open_case(case_dir, setting) as work:
+    with (
+        working(options, 0) as setting,
+        api.open_case(case_dir, setting) as work,
+        api.opened_case(work, options["identities"], "restore"),
+    ):
         plan = work.plan_restore(api.RestoreOrder(only, target))
         if not options["as_json"] and not options["quiet"]:
             say(f"Plan {plan.number}: restore {plan.matches:,} messages")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from excise.cli.options import proof_options, work_options
+from excise.cli.options import identity_option, proof_options, work_options
 from excise.cli.replacing import finish_import, is_half_replaced, replace
 from excise.cli.screen import working
 from excise.core.errors import UsageError
@@ -19,6 +19,7 @@ from excise.model.item import Action
 @click.option(
     "--finish", "give_up", is_flag=True, help="Record what is still open afterwards as failed, and seal the bag."
 )
+@identity_option
 @work_options
 @proof_options
 @click.pass_context
@@ -35,7 +36,11 @@ def command(ctx: click.Context, /, case_dir: Path, give_up: bool, **options: Any
     """
     from excise import api
 
-    with working(options, 0) as setting, api.open_case(case_dir, setting) as work:
+    with (
+        working(options, 0) as setting,
+        api.open_case(case_dir, setting) as work,
+        api.opened_case(work, options["identities"], "resume"),
+    ):
         plan = work.newest_plan()
         if not any(r["type"] == "run-started" and r["plan"] == plan.number for r in work.audit.records) and not (
             plan.action is Action.COPY or work.is_confirmed(plan)

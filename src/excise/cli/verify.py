@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from excise.cli.options import identity_option
 from excise.cli.screen import put_json, say
 from excise.core.text import shown
 
@@ -18,6 +19,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.option("--expect-head", metavar="HASH", help="The audit head as it was printed, or sent elsewhere.")
 @click.option("--allowed-signers", type=_FILE, metavar="FILE", help="Whose keys may sign, as ssh-keygen takes it.")
 @click.option("--ca-file", type=_FILE, metavar="FILE", help="Root certificates of the time-stamp authority, PEM.")
+@identity_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout.")
 @click.option("--quiet", is_flag=True, help="Only what does not hold.")
 @click.pass_context
@@ -26,14 +28,14 @@ def command(ctx: click.Context, /, case_dir: Path, expect_head: str | None, **op
 
     \b
     EXIT STATUS
-      0 all that was checked holds · 2 not a case · 5 something does not verify
+      0 all that was checked holds · 2 not a case, or a key opens nothing · 5 something does not verify
     """
     from excise import api
     from excise.case.verify import Trust
 
     trust = Trust(options["allowed_signers"], options["ca_file"])
     failed = unproven = passed = 0
-    for check in api.verify(case_dir, expect_head, trust):
+    for check in api.verify(case_dir, expect_head, trust, options["identities"]):
         failed += check.ok is False
         unproven += check.ok is None
         passed += check.ok is True

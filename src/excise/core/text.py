@@ -52,6 +52,11 @@ def shown(text: str, limit: int | None = None) -> str:
     return text
 
 
+def count_of(number: int, noun: str, plural: str = "") -> str:
+    """``number`` and what it counts, in the singular for one; ``plural`` where that is not ``noun`` with an s."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def shown_lines(text: str) -> str:
     """``text`` of several lines, each made safe by ``shown``."""
     return "\n".join(shown(line) for line in text.split("\n"))

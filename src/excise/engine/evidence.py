@@ -13,13 +13,14 @@ from hashlib import sha256 as new_sha256
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from excise.case.bag import is_sealed, tag_manifest_sha256, validate
+from excise.case.bag import is_encrypted, is_sealed, tag_manifest_sha256, validate
 from excise.case.layout import Case
 from excise.case.part_item import item_in_pst
 from excise.case.parts import EML, ITEMS, MESSAGES, PROPERTIES, PST, STREAMS
 from excise.case.pst_held import Unreadable
 from excise.case.reread import walk_mboxrd
 from excise.case.reread_pst import Records
+from excise.core.age import SUFFIX, EvidenceEncrypted
 from excise.core.bulk import map_path
 from excise.core.digests import sha256_hex
 from excise.core.errors import DoesNotVerify
@@ -33,15 +34,33 @@ from excise.pst_mapi.content import joined
 
 def check_bags(case: Case, records: Iterable[Mapping[str, Any]], plans: Iterable[int]) -> None:
     """DoesNotVerify unless the bags of ``plans`` are sealed, bound by the audit log (``records``), and BagIt's
-    validator accepts them."""
-    seals = [(r.get("plan"), r.get("tagmanifest_sha256")) for r in records if r["type"] == "bag-sealed"]
+    validator accepts them. EvidenceEncrypted where one is encrypted and was not opened."""
+    records = list(records)
     for number in sorted(plans):
-        bag = case.bag_dir(number)
-        if not is_sealed(bag) or (number, tag_manifest_sha256(bag)) not in seals:
-            raise DoesNotVerify(
-                f"{bag}: not the bag that the audit log recorded", hint=f"See: excise verify {case.root}"
-            )
+        bag = case.evidence_bag(number)
+        check_seal(case, bag, records, number)
+        if is_encrypted(bag):
+            raise encrypted(bag)
         validate(bag)
+
+
+def check_seal(case: Case, bag: Path, records: Iterable[Mapping[str, Any]], number: int) -> None:
+    """DoesNotVerify unless ``bag`` is one of plan ``number`` that the audit log (``records``) knows: as it was sealed,
+    or as it was encrypted."""
+    seals = [
+        (r.get("plan"), r.get("tagmanifest_sha256")) for r in records if r["type"] in ("bag-sealed", "bag-encrypted")
+    ]
+    if not is_sealed(bag) or (number, tag_manifest_sha256(bag)) not in seals:
+        raise DoesNotVerify(f"{bag}: not the bag that the audit log recorded", hint=f"See: excise verify {case.root}")
+
+
+def encrypted(place: Path) -> EvidenceEncrypted:
+    """The error for evidence at ``place`` that cannot be read without a private key."""
+    return EvidenceEncrypted(
+        f"{place}: the evidence is encrypted",
+        hint="Give a recipient's private key with --identity, where the command takes it; "
+        "or: excise decrypt CASE --identity FILE --output DIR",
+    )
 
 
 def read_content(part: Path, line: Mapping[str, Any], pst: PstFile | None = None) -> bytes:
@@ -194,6 +213,8 @@ class PartReader:
             try:
                 self._lines = PartLines(self.part, self._items_sha256)
             except OSError as error:
+                if (self.part / f"{ITEMS}{SUFFIX}").exists():
+                    raise encrypted(self.part) from error
                 raise os_error(error, self.part, "reading the evidence") from error
             except (ValueError, KeyError, TypeError, RecursionError) as error:
                 raise DoesNotVerify(f"{self.part}: the evidence cannot be read ({error})") from error

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from excise.policy.model import Approval, Caps, Person, Policy
+from excise.policy.model import Approval, Caps, Evidence, Person, Policy
 
 
 class ConflictError(Exception):
@@ -82,6 +82,10 @@ def _approval(first: Approval, later: Approval) -> Approval:
     )
 
 
+def _evidence(first: Evidence, later: Evidence) -> Evidence:
+    return Evidence.model_construct(recipients=_both(first.recipients, later.recipients))
+
+
 #: key -> how two values of it become one.
 MERGES: dict[str, Callable[[Any, Any], Any]] = {
     "operators": _common,
@@ -93,5 +97,6 @@ MERGES: dict[str, Callable[[Any, Any], Any]] = {
     "caps": _caps,
     "people": _people,
     "approval": _approval,
+    "evidence": _evidence,
     "holds": _both,
 }

@@ -24,6 +24,9 @@ _STEPS = {
     "bag-sealed": "The evidence was sealed",
     "run-finished": "The run ended",
     "plan-reviewed": "The plan was reviewed",
+    "bag-encrypted": "The evidence was encrypted",
+    "plaintext-removed": "The evidence in the clear was removed",
+    "evidence-opened": "Encrypted evidence was opened",
     "case-closed": "The case was closed",
 }
 

@@ -6,20 +6,25 @@ sign, is left blank. No subject and no correspondent is in them (S23).
 
 from __future__ import annotations
 
+import csv
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from excise import __version__
-from excise.case.bag import is_sealed, tag_manifest_sha256
+from excise.case.bag import is_encrypted, is_sealed, seal_path, tag_manifest_sha256
 from excise.case.chain import ChainReading, read_chain
 from excise.case.layout import Case
 from excise.case.parts import committed_parts, part_name
 from excise.case.plan import Plan, read_plan
+from excise.core.age import key_name
 from excise.core.clock import iso, now
+from excise.core.digests import sha256_hex
 from excise.core.errors import DoesNotVerify
 from excise.core.files import open_nofollow, os_error, read_regular
 from excise.core.text import shown
@@ -42,6 +47,9 @@ _STEPS = {
     "report-written": "Report written",
     "load-file-written": "Copies written for review",
     "custody-written": "Custody record written",
+    "bag-encrypted": "Evidence encrypted",
+    "plaintext-removed": "Evidence in the clear removed",
+    "evidence-opened": "Encrypted evidence opened",
     "case-closed": "Case closed",
 }
 
@@ -58,12 +66,13 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """A sealed bag that holds evidence."""
+    """A sealed bag that holds evidence. ``sealed``: SHA-256 of its tag manifest before it was encrypted, if it was."""
 
     plan: Plan
     bag: str
     seal: str
     parts: Sequence[_Part]
+    sealed: str = ""
 
     @property
     def messages(self) -> int:
@@ -86,7 +95,8 @@ def custody_files(case: Case) -> dict[str, bytes]:
 
 
 def _sealed_plans(case: Case, audit: ChainReading) -> Iterator[Plan]:
-    seals = {(r.get("plan"), r.get("tagmanifest_sha256")) for r in audit.records if r["type"] == "bag-sealed"}
+    kinds = ("bag-sealed", "bag-encrypted")
+    seals = {(r.get("plan"), r.get("tagmanifest_sha256")) for r in audit.records if r["type"] in kinds}
     for number in case.plan_numbers():
         plan, bag = read_plan(case, number), case.bag_dir(number)
         if is_sealed(bag) and plan.action.preserves:
@@ -100,12 +110,28 @@ def _sealed_plans(case: Case, audit: ChainReading) -> Iterator[Plan]:
 def _evidence(case: Case, plan: Plan) -> Evidence:
     bag = case.bag_dir(plan.number)
     parts = []
-    files = _files(bag)
+    files, counts = _files(bag), _messages(bag)
     for unit in plan.units:
         for number, part in committed_parts(case.evidence_dir(plan.number, unit.unit)):
             place = f"data/evidence/{unit.unit:05}/{part_name(number)}"
-            parts.append(_Part(unit.name, place, _lines(part / "items.jsonl"), files.get(place, {})))
-    return Evidence(plan, bag.name, tag_manifest_sha256(bag), parts)
+            count = counts[unit.unit, number] if counts is not None else _lines(part / "items.jsonl")
+            parts.append(_Part(unit.name, place, count, files.get(place, {})))
+    sealed = sha256_hex(read_regular(seal_path(bag))) if is_encrypted(bag) else ""
+    return Evidence(plan, bag.name, tag_manifest_sha256(bag), parts, sealed)
+
+
+def _messages(bag: Path) -> Counter[tuple[int, int]] | None:
+    """How many messages each part has, by unit and part, of an encrypted bag; from the table that is not encrypted."""
+    if not is_encrypted(bag):
+        return None
+    path = bag / "data" / "records" / "items.csv"
+    try:
+        with os.fdopen(open_nofollow(path), "rb") as stream, TextIOWrapper(stream, "utf-8", newline="") as text:
+            return Counter((int(row["unit"]), int(row["part"])) for row in csv.DictReader(text))
+    except OSError as error:
+        raise os_error(error, path, "reading the records") from error
+    except (csv.Error, KeyError, ValueError) as error:
+        raise DoesNotVerify(f"{path}: expected a table of items, found something else") from error
 
 
 def _files(bag: Path) -> dict[str, dict[str, str]]:
@@ -160,10 +186,18 @@ def _detail(record: Mapping[str, Any]) -> str:
         "checkpoint": f"after {record.get('records')} records, {'signed' if record.get('signed') else 'not signed'}",
         "stamped": f"{record.get('of')}: {record.get('stamp_time')}, by {record.get('authority') or 'hand'}",
         "case-closed": record.get("statement"),
+        "bag-encrypted": _encrypted_to(record),
+        "plaintext-removed": record.get("bag"),
+        "evidence-opened": f"for {record.get('why')}",
         "load-file-written": f"{record.get('documents')} documents",
     }
     said = facts.get(record["type"])
     return ", ".join(part for part in (plan, str(said or "")) if part)
+
+
+def _encrypted_to(record: Mapping[str, Any]) -> str:
+    keys = record.get("recipients")
+    return f"{record.get('bag')}, to {', '.join(key_name(str(key)) for key in keys or ())}"
 
 
 def _custody(case: Case, audit: ChainReading, bags: Sequence[Evidence]) -> Iterator[str]:
@@ -207,6 +241,7 @@ def _bag_section(bag: Evidence) -> Iterator[str]:
         "rule": plan.header.get("rule", ""),
         "plan's SHA-256": plan.sha256,
         "SHA-256 of tagmanifest-sha256.txt": bag.seal,
+        **({"the same before it was encrypted": bag.sealed} if bag.sealed else {}),
         "mailboxes searched": sum(not unit.not_searched for unit in plan.units),
         "mailboxes not searched": sum(bool(unit.not_searched) for unit in plan.units),
         "messages preserved": bag.messages,

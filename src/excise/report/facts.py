@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from excise.case.approvals import Signed, approvals
+from excise.case.bag import is_encrypted
 from excise.case.layout import Case
 from excise.case.parts import ITEMS, committed_parts
 from excise.case.plan import Plan, UnitPlan, iterate_matches, iterate_untestable
@@ -126,6 +127,7 @@ class PlanFacts:
     outcomes: Counter[str] = field(default_factory=Counter)
     open_items: int = 0
     preserved: int = 0
+    encrypted: bool = False
     incomplete: int = 0
     problems: list[Problem] = field(default_factory=list)
     problem_count: int = 0
@@ -187,7 +189,7 @@ class PlanFacts:
 
 def gather(case: Case, plan: Plan, records: Iterable[Mapping[str, Any]], *, content: bool) -> PlanFacts:
     """Read all of a plan and its run. ``records``: the audit log's. ``content``: subjects and senders too."""
-    facts = PlanFacts(plan, "")
+    facts = PlanFacts(plan, "", encrypted=is_encrypted(case.bag_dir(plan.number)))
     for unit in plan.units:
         try:
             facts.mailboxes.append(_gather_unit(case, facts, unit, content))
@@ -286,6 +288,8 @@ def _bits(flags: Iterable[str]) -> int:
 
 def _marks_in_evidence(case: Case, plan: Plan, unit: UnitPlan) -> Iterator[tuple[int, int]]:
     """The marks of each item as they were when it was fetched."""
+    if is_encrypted(case.bag_dir(plan.number)):
+        return  # the marks that the search found stand in for them
     for _, part in committed_parts(case.evidence_dir(plan.number, unit.unit)):
         path = part / ITEMS
         try:
