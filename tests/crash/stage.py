@@ -71,14 +71,15 @@ def what_stays(mail: Path) -> dict[str, bytes]:
     return {name: data for name, data in expected.items() if b"body 21\n" not in data and b"body 23\n" not in data}
 
 
-def stage(root: Path) -> Stage:
-    """Make sources and plan in ``root``, whatever was there."""
+def stage(root: Path, *options: str) -> Stage:
+    """Make sources and plan in ``root``, whatever was there; ``options`` are the plan's beside its own."""
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir(parents=True)
     fill(root / "mail")
     expected = what_stays(root / "mail")
     kinds = [option for kind in ("mbox", "eml", "pst") for option in ("--evidence", kind)]
-    done = excise_cli("plan", "move", root / "mail", "--subject", WORM, "--case", root / "case", "--jobs", "1", *kinds)
+    planned = ("--subject", WORM, "--case", root / "case", "--jobs", "1", *kinds, *options)
+    done = excise_cli("plan", "move", root / "mail", *planned)
     assert done.code == 0, done.text
     return Stage(root, sha256((root / "case/plan/0001/header.json").read_bytes()).hexdigest(), expected)
 

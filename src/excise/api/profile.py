@@ -23,6 +23,7 @@ _KEYS = {
     "disposal": str,
     "expect_mailboxes": int,
     "part_size": str,
+    "pst_per": str,
     "rewrite": bool,
     "ticket": str,
     "reason": str,

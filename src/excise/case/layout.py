@@ -163,6 +163,10 @@ class Case:
         """Where the committed parts of a unit stand."""
         return self.evidence_bag(plan) / "data" / "evidence" / f"{unit:05}"
 
+    def gathered_dir(self, plan: int) -> Path:
+        """Where the parts of the one PST of the case stand (``--pst-per case``)."""
+        return self.bag_dir(plan) / "data" / "evidence" / "case"
+
     def make(self, directory: Path) -> Path:
         """``directory``, made with all that is missing between it and the case."""
         try:

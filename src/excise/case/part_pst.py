@@ -54,15 +54,17 @@ class PstPart:
         used = self._pst.size + 3 * len(item.content) + _ITEM + (self._count + 1) * _AT_THE_END + _EMPTY
         return used + -used % REGION + REGION
 
-    def add(self, item: Fetched, *, alone: bool) -> dict[str, Any]:
+    def add(self, item: Fetched, *, alone: bool, under: str = "") -> dict[str, Any]:
         """Write one item; what its line says of it. ``alone``: no other file of the part holds its content.
+
+        ``under``: a folder of that name holds all folders of its mailbox; empty where the file is of one mailbox.
 
         PartFull, and nothing of it is written, where the file has no room for it and is not empty; ExciseError where an
         empty file has none.
         """
         if self._count >= _MOST_ITEMS:
             raise PartFull
-        folder, path = self._folder(item.folder)
+        folder, path = self._folder(item.folder, under)
         form, held, why = "mapi" if item.item is not None else "mime", True, None
         key = ORIGINAL if item.item is None and item.properties is None else REBUILT
         try:
@@ -99,11 +101,13 @@ class PstPart:
                 f"item {item.id}: a PST file cannot hold it: {error}", hint="Use --evidence mbox or --evidence eml."
             ) from error
 
-    def _folder(self, path: str) -> tuple[NewFolder, tuple[str, ...]]:
+    def _folder(self, path: str, under: str) -> tuple[NewFolder, tuple[str, ...]]:
         """The folder for ``path`` as the source names it, and where it stands in the file.
 
         Outlook refuses some names; they get the nearest that it takes. ``items.jsonl`` has the source's own.
         """
+        if under:
+            path = f"{under.replace('/', '%2F')}/{path or _NO_FOLDER}"
         if path not in self._folders:
             names: tuple[str, ...] = ()
             parts = path.split("/") if path else [_NO_FOLDER]

@@ -108,10 +108,14 @@ class PartWriter:
         self._digests[name].update(data)
         stream.write(data)
 
-    def add(self, item: Fetched, provenance: Provenance) -> None:
-        """Write one item. PartFull, and nothing of it is written, where it has to go into another part."""
+    def add(self, item: Fetched, provenance: Provenance, *, under: str = "") -> None:
+        """Write one item. PartFull, and nothing of it is written, where it has to go into another part.
+
+        ``under``: the folder that holds its mailbox's folders in a PST of several mailboxes.
+        """
+        alone = self._kinds == (EvidenceKind.PST,)
         # First, since it alone can refuse.
-        pst = self._pst.add(item, alone=self._kinds == (EvidenceKind.PST,)) if self._pst is not None else None
+        pst = self._pst.add(item, alone=alone, under=under) if self._pst is not None else None
         line: dict[str, Any] = {
             "evidence": provenance.evidence_id,
             "item": provenance.item,

@@ -30,6 +30,7 @@ from typing import Any
 from excise.case.approvals import approval_checks
 from excise.case.bag import TAG_MANIFEST, is_encrypted, is_sealed, tag_manifest_sha256, validate
 from excise.case.chain import GENESIS, ChainReading, read_chain
+from excise.case.gathered import gathered_problems, is_gathered
 from excise.case.layout import Case
 from excise.case.originals import ORIGINAL, original_problems
 from excise.case.parts import part_files
@@ -94,6 +95,9 @@ def verify_case(
         actions[number] = plan.action
         yield _check_plan_hash(case, plan, recorded, audit)
         yield from _check_units(case, plan, audit, replay, identities)
+        if is_gathered(plan) or case.gathered_dir(number).exists():
+            problems = gathered_problems(case, plan, audit.records)
+            yield Check(f"the PST of plan {number}", not problems, "; ".join(problems[:3]))
         yield from _check_bag(case, plan, audit)
         yield from check_opened(case, plan.number, audit.records, identities)
         yield from (Check(*found) for found in approval_checks(case, plan))

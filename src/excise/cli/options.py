@@ -171,8 +171,7 @@ def evidence_options(command: Command) -> Command:
         click.option(
             "--pst-per",
             type=click.Choice(["mailbox", "case"]),
-            default="mailbox",
-            help="One PST a mailbox, or one for all (comes with a later release).",
+            help="One PST a mailbox (default), or one for the case with a folder per mailbox.",
         ),
         click.option("--reveal", is_flag=True, help="Write subjects into the audit log."),
         click.option("--part-size", metavar="SIZE", help="Evidence parts no larger than this (default 10GB, decimal)."),
@@ -341,17 +340,21 @@ class Given:
         """The kinds of evidence."""
         from excise.api import EvidenceKind
 
-        if self.options.get("pst_per") == "case":
-            raise UsageError(
-                "--pst-per case comes with a later release; nothing was touched",
-                hint="Leave it out: each mailbox gets a PST of its own.",
-            )
         try:
             return tuple(dict.fromkeys(EvidenceKind(k) for k in self.value("evidence") or ("mbox", "pst")))
         except ValueError as error:
             raise UsageError(
                 f"{self.profile.path}: {error}", hint="Known kinds of evidence: mbox, pst, eml."
             ) from error
+
+    def pst_per(self) -> str:
+        """``mailbox`` or ``case``: what has a PST of its own."""
+        given = self.value("pst_per") or "mailbox"
+        if given not in ("mailbox", "case"):
+            raise UsageError(f"{self.profile.path}: pst-per is mailbox or case, not {given!r}")
+        if given == "case" and "pst" not in self.evidence():
+            raise UsageError("--pst-per case is for evidence in a PST", hint="Add --evidence pst, or leave it out.")
+        return str(given)
 
     def caps(self) -> Caps:
         """The caps."""
@@ -404,6 +407,7 @@ class Given:
             compact,
             rewrite,
             self.parts,
+            pst_per=self.pst_per(),
         )
 
     def authorisation(self) -> Authorisation:

@@ -239,6 +239,14 @@ class PartReader:
         except (ValueError, KeyError, TypeError) as error:
             raise DoesNotVerify(f"{self.part}: {name}: its stream cannot be read ({error})") from error
 
+    def record(self, item: int, name: str) -> Mapping[str, Any] | None:
+        """The record of all properties of ``item``, by the hash in its line; None where it has none."""
+        line = self.lines()[item]
+        try:
+            return None if line.get("properties") is None else self._records.of(line)
+        except (Unreadable, KeyError, TypeError) as error:
+            raise DoesNotVerify(f"{self.part}: {name}: {error}") from error
+
     def read_item(self, item: int, name: str) -> MapiItem | None:
         """``item`` property for property, equal to the record that its line binds; None where the part has no PST that
         holds it so."""

@@ -284,7 +284,10 @@ def _parts(root: Path, path: Path) -> list[Path]:
             )
         number = int(bag[1])
     check_bags(case, read_chain(case.audit_path).records, [number])
-    places = sorted((case.bag_dir(number) / "data" / "evidence").glob("[0-9]*"))
+    gathered = case.gathered_dir(number)
+    # It holds again what the units' parts hold, so it is read where it alone is meant.
+    alone = path == gathered or gathered in path.parents
+    places = [gathered] if alone else sorted((case.bag_dir(number) / "data" / "evidence").glob("[0-9]*"))
     parts = [part for place in places for _, part in committed_parts(place)]
     found = [part for part in parts if part == path or path in part.parents]
     if not found:

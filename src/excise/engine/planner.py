@@ -71,6 +71,7 @@ class Order:
     rewrite: bool = False
     parts: tuple[str, ...] = ()
     replacing: Replacing | None = None
+    pst_per: str = "mailbox"
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +314,7 @@ def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, 
         "disposal": order.disposal,
         "evidence": order.evidence,
         "part_size": order.part_size,
+        **({"pst_per": order.pst_per} if order.pst_per != "mailbox" else {}),
         **({"compact": True} if order.compact else {}),
         **({"rewrite": True} if order.rewrite else {}),
         **({"replaces_for": order.replacing.header()} if order.replacing else {}),
@@ -328,13 +330,20 @@ def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, 
             "passed_over": scope.passed_over,
             "other_files": scope.other_files,
         },
-        **figures(order.action, order.caps, order.evidence, units),
+        **figures(order.action, order.caps, order.evidence, units, one_pst=order.pst_per == "case"),
     }
 
 
-def figures(action: Action, caps: Caps, evidence: Sequence[EvidenceKind], units: Sequence[UnitPlan]) -> dict[str, Any]:
-    """What a plan's header has of its units together: whether they are too many (S04), totals, the estimate."""
-    preserved = sum(_preserved(unit, evidence) for unit in units if unit.matches)
+def figures(
+    action: Action, caps: Caps, evidence: Sequence[EvidenceKind], units: Sequence[UnitPlan], *, one_pst: bool = False
+) -> dict[str, Any]:
+    """What a plan's header has of its units together: whether they are too many (S04), totals, the estimate.
+
+    ``one_pst``: the case gets one PST beside what the units preserve, which is no PST where they can do without.
+    """
+    alone = [kind for kind in evidence if not one_pst or kind is not EvidenceKind.PST] or evidence
+    preserved = sum(_preserved(unit, alone) for unit in units if unit.matches)
+    preserved += _SMALLEST_PST + 2 * sum(unit.match_bytes for unit in units) if one_pst else 0
     preserved += sum(unit.space_for_removal for unit in units if unit.rewrite)  # the old files go into the case
     total = sum(unit.matches for unit in units)
     over = caps.max_total is not None and action.removes and total > caps.max_total

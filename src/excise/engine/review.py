@@ -74,7 +74,7 @@ def make_reviewed_plan(case: Case, plan: Plan, exclusions: Sequence[Exclusion], 
     header = {
         **{key: value for key, value in plan.header.items() if key not in _OF_CASE},
         "made": iso(now()),
-        **figures(plan.action, caps, kinds, units),
+        **figures(plan.action, caps, kinds, units, one_pst=plan.header.get("pst_per") == "case"),
         "review": {
             "replaces": plan.number,
             "replaces_sha256": plan.sha256,

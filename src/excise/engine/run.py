@@ -16,17 +16,28 @@ from typing import Any
 
 from excise.case.bag import is_sealed, seal, tag_manifest_sha256, validate
 from excise.case.chain import ChainedLog
+from excise.case.gathered import is_gathered
 from excise.case.layout import VERIFIER, Case, who
 from excise.case.parts import ITEMS as ITEM_LINES
 from excise.case.parts import committed_parts
 from excise.case.plan import Plan, UnitPlan, planned_items
 from excise.case.records import ITEMS, LOST, OUTCOME, SCOPE, csv_bytes, item_row
-from excise.core.errors import STATUS_ORDER, ConfirmationMissing, DoesNotVerify, Refused, UsageError, worst_status
+from excise.core.errors import (
+    STATUS_ORDER,
+    ConfirmationMissing,
+    DoesNotVerify,
+    ExciseError,
+    Interrupted,
+    Refused,
+    UsageError,
+    worst_status,
+)
 from excise.core.files import os_error, write_durably
 from excise.core.marker import CASE_FILE
 from excise.engine.approval import ApprovalMissing
 from excise.engine.authority import Checked, check_authority
 from excise.engine.channel import Channel, Progress, UnitError, run_units
+from excise.engine.gathering import gather
 from excise.engine.import_run import run_import_unit
 from excise.engine.journal import ItemStatus, Journal, read_journal
 from excise.engine.planner import check_space
@@ -126,7 +137,10 @@ def execute(
         if finish and not result.interrupted:
             _give_up(case, plan)
     _count(case, plan, result)
-    if not result.open_items and not result.interrupted and (finish or not result.errors):
+    ready = not result.open_items and not result.interrupted and (finish or not result.errors)
+    if ready and not sealed and is_gathered(plan):
+        ready = _gather(case, plan, audit, result, stop, finish=finish)
+    if ready:
         if not sealed:
             _seal(case, plan)
         _record_seal(case, plan, audit)
@@ -138,6 +152,28 @@ def execute(
     )
     write_durably(case.head_path, f"{result.head}\n".encode())
     return result
+
+
+def _gather(
+    case: Case, plan: Plan, audit: ChainedLog, result: RunResult, stop: threading.Event, *, finish: bool
+) -> bool:
+    """Make the one PST of the case; whether the bag can be sealed.
+
+    Where it cannot be made and the run is to be finished, the bag is sealed without it, which the log tells.
+    """
+    try:
+        gather(case, plan, audit, stop)
+    except Interrupted:
+        result.interrupted = True
+        result.exit_code = worst_status([result.exit_code, Interrupted.exit_code])
+        return False
+    except ExciseError as error:
+        result.errors.append(("the PST of the case", error.text()))
+        result.exit_code = worst_status([result.exit_code, error.exit_code])
+        if not finish or isinstance(error, DoesNotVerify):
+            return False
+        audit.append({"type": "case-pst-given-up", "plan": plan.number, "error": error.error_id})
+    return True
 
 
 def _authority(case: Case, plan: Plan, audit: ChainedLog, *, closing: bool) -> Checked | None:

@@ -128,6 +128,7 @@ class UnitRun:
         self.audit = ChainedLog(directory / "audit.jsonl")
         self.evidence = case.evidence_dir(plan.number, unit.unit)
         self.kinds = tuple(EvidenceKind(kind) for kind in plan.header["evidence"])
+        self.one_pst = plan.header.get("pst_per") == "case"
         self.late = 0
         self.unread: dict[int, str] = {}
 
@@ -233,9 +234,10 @@ class UnitRun:
         final = self.case.make(self.evidence) / part_name(part)
         partial = self.directory / partial_name(part)
         try:
-            writer = PartWriter(partial, self.kinds, int(self.plan.header["part_size"]), self.unit.name)
+            kinds = self._part_kinds(waiting)
+            writer = PartWriter(partial, kinds, int(self.plan.header["part_size"]), self.unit.name)
             try:
-                hashes = self._fill(writer, waiting)
+                hashes = self._fill(writer, waiting, kinds)
                 digests = writer.complete()
             except BaseException:
                 writer.abandon()
@@ -246,11 +248,23 @@ class UnitRun:
             raise os_error(error, partial, "writing evidence") from error
         self.journal.event(Event.PRESERVED, [entry[0] for entry in hashes], part=part)
 
-    def _fill(self, writer: PartWriter, waiting: _Waiting) -> list[list[Any]]:
+    def _part_kinds(self, waiting: _Waiting) -> tuple[EvidenceKind, ...]:
+        """The kinds of evidence of a part that begins with the first item that waits.
+
+        Where the case gets one PST, a part has one only if another kind does not hold all of an item, as of one that is
+        properties and no MIME.
+        """
+        others = tuple(kind for kind in self.kinds if kind is not EvidenceKind.PST)
+        whole = waiting.first is not None and waiting.first[1].item is not None
+        return others if self.one_pst and others and not whole else self.kinds
+
+    def _fill(self, writer: PartWriter, waiting: _Waiting, kinds: tuple[EvidenceKind, ...]) -> list[list[Any]]:
         """Write what fits; number, hash and size of each item."""
         hashes: list[list[Any]] = []
         while waiting.first is not None and writer.takes(waiting.first[1]):
             item, fetched = waiting.first
+            if fetched.item is not None and kinds != self.kinds:
+                break
             digest = sha256_hex(fetched.content)
             try:
                 writer.add(fetched, self._provenance(item, digest))
