@@ -97,6 +97,11 @@ def is_table(node: Any) -> bool:
     return _client(node) == CLIENT_TC
 
 
+def is_wide(node: Any) -> bool:
+    """True for a wide table among ``nodes``."""
+    return _client(node) == 0xAC
+
+
 def is_context(node: Any) -> bool:
     """True for a Property Context among ``nodes``."""
     return _client(node) == CLIENT_PC

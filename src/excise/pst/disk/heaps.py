@@ -14,6 +14,9 @@ CLIENT_BTH = 0xB5
 CLIENT_PC = 0xBC
 CLIENT_ID_MAP = 0x9C
 CLIENT_MESSAGE_INDEX = 0xCC
+#: Of the tables of searches that Outlook 2003 and 2007 wrote, and of the heaps of their columns; not published.
+CLIENT_WIDE_TC = 0xAC
+CLIENT_WIDE_VALUES = 0xA5
 
 #: The largest heap item; larger values are subnodes.
 MAX_HEAP_ITEM = 3580
@@ -25,6 +28,8 @@ _PC_RECORD = Struct("<HHI")
 _TCINFO = Struct("<BB4HIII")
 _TCOLDESC = Struct("<IHBB")
 _NAMEID = Struct("<IHH")
+_WIDE_TCINFO = Struct("<H4HIIIHI12s")
+_WIDE_TCOLDESC = Struct("<6HI")
 
 HNHDR_SIZE = _HNHDR.size
 HNPAGEHDR_SIZE = 2
@@ -191,6 +196,61 @@ class TCInfo:
         columns = self.rgTCOLDESC
         start = _TCINFO.pack(self.bType, len(columns), *self.rgib, self.hidRowIndex, self.hnidRows, self.hidIndex)
         return start + b"".join([_TCOLDESC.pack(each.tag, each.ibData, each.cbData, each.iBit) for each in columns])
+
+
+@dataclass(frozen=True, slots=True)
+class WideTCInfo:
+    """The root item of a wide table, by what the samples show: a TCINFO with its columns in a subnode.
+
+    ``rest``: 12 bytes of unknown use, which are kept.
+    """
+
+    rgib: tuple[int, int, int, int]
+    hidRowIndex: int
+    hnidRows: int
+    hidIndex: int
+    cCols: int
+    hnidColumns: int
+    rest: bytes
+
+    @classmethod
+    def unpack(cls, data: bytes) -> WideTCInfo:
+        """The table's description in ``data``; ValueError where it is none."""
+        if len(data) != _WIDE_TCINFO.size:
+            raise ValueError(f"{len(data)} bytes for the {_WIDE_TCINFO.size} of a wide table")
+        kind, b4, b2, b1, bm, index, rows, deprecated, count, columns, rest = _WIDE_TCINFO.unpack(data)
+        if kind != CLIENT_WIDE_TC:
+            raise ValueError(f"type 0x{kind:x}")
+        return cls((b4, b2, b1, bm), index, rows, deprecated, count, columns, rest)
+
+    def pack(self) -> bytes:
+        """The reverse of ``unpack``."""
+        hids = (self.hidRowIndex, self.hnidRows, self.hidIndex)
+        return _WIDE_TCINFO.pack(CLIENT_WIDE_TC, *self.rgib, *hids, self.cCols, self.hnidColumns, self.rest)
+
+
+@dataclass(frozen=True, slots=True)
+class WideColDesc:
+    """A column of a wide table. ``nidValues``: the subnode whose items its cells refer to; 0 where they are the
+    values."""
+
+    tag: int
+    ibData: int
+    cbData: int
+    iBit: int
+    nidValues: int
+
+    @classmethod
+    def unpack_all(cls, data: bytes) -> tuple[WideColDesc, ...]:
+        """All in ``data``; ValueError where it is not a number of whole ones with nothing unknown in them."""
+        if len(data) % _WIDE_TCOLDESC.size:
+            raise ValueError(f"{len(data)} bytes for columns of {_WIDE_TCOLDESC.size}")
+        found = []
+        for kind, prop_id, at, size, bit, unknown, nid in _WIDE_TCOLDESC.iter_unpack(data):
+            if unknown:
+                raise ValueError(f"0x{unknown:x} in a field that is 0 in all that are known")
+            found.append(cls(prop_id << 16 | kind, at, size, bit, nid))
+        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from excise.pst.ndb.write_types import NO_TREE, Sink, SubnodeEntry, Tree
 
 ROW_ID_TAG = 0x67F20003
 ROW_VERSION_TAG = 0x67F30003
-_RECORD, _ROW_ID = Struct("<II"), Struct("<I")
+RECORD, _ROW_ID = Struct("<II"), Struct("<I")
 
 #: A cell of a new row: the value, or a written tree.
 NewCell = bytes | Tree
@@ -102,17 +102,18 @@ def build_table(sink: Sink, schema: Schema, rows: Iterable[Mapping[int, CellData
     matrix = bytearray()
     for cells in rows:
         matrix += _row(heap, schema, cells)
-    hnid, subnodes = _write_matrix(sink, heap, size, matrix)
+    hnid, subnodes = write_matrix(sink, heap, size, matrix)
     ids = sorted((_ROW_ID.unpack_from(matrix, at)[0], at // size) for at in range(0, len(matrix), size))
     if any(one == other for (one, _), (other, _) in pairwise(ids)):
         raise ValueError("a row id is given twice")
-    heap.replace(index, heap.tree(4, 4, [_RECORD.pack(*each) for each in ids]).header.pack())
+    heap.replace(index, heap.tree(4, 4, [RECORD.pack(*each) for each in ids]).header.pack())
     heap.replace(root, TCInfo(schema.rgib, index, hnid, schema.described).pack())
     built = heap.finish(root)
     return Built(built.data, built.subnodes + subnodes)
 
 
-def _write_matrix(sink: Sink, heap: HeapBuilder, size: int, rows: bytearray) -> tuple[int, tuple[SubnodeEntry, ...]]:
+def write_matrix(sink: Sink, heap: HeapBuilder, size: int, rows: bytearray) -> tuple[int, tuple[SubnodeEntry, ...]]:
+    """Write the matrix of ``rows`` of ``size`` bytes each; hnidRows, and the subnode that it is where it is large."""
     if len(rows) <= MAX_HEAP_ITEM:
         return heap.value(bytes(rows)), ()
     nid = sink.next_nid(NID_TYPE_LTP)

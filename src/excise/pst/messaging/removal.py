@@ -7,7 +7,7 @@ messages by their NID. ``plan_removal`` finds all of them and refuses (``Damaged
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from struct import Struct
@@ -20,6 +20,7 @@ from excise.pst.ltp.properties import Properties, PropertyContext
 from excise.pst.ltp.rebuild import HeapMap, Keep, rebuild_properties, rebuild_table, require_sound
 from excise.pst.ltp.table import TableContext
 from excise.pst.ltp.values import PT_LONG
+from excise.pst.ltp.wide_table import WideTable, is_wide
 from excise.pst.messaging import tags
 from excise.pst.messaging.store import MessageStore
 from excise.pst.ndb.read import Node, NodeDatabase
@@ -131,6 +132,9 @@ class _Plan:
 
     def _remove_rows(self, node: Node) -> None:
         try:
+            if is_wide(node):
+                self._remove_wide_rows(WideTable(node))
+                return
             table = TableContext(node) if node.bid_data else None
             listed = self._wanted.intersection(row_id for row_id, _ in table.index) if table is not None else ()
             require_sound(node)
@@ -143,6 +147,15 @@ class _Plan:
             self._tables[node.nid] = _Table(node, frozenset(listed))
             self._listed |= listed
             self._recount(table, listed)
+
+    def _remove_wide_rows(self, table: WideTable) -> None:
+        listed = self._wanted.intersection(table.row_ids)
+        if listed:
+            flags = table.numbers(tags.MESSAGE_FLAGS)
+            require_sound(table.node)
+            self._rebuilds[table.node.nid] = partial(table.rebuild, without=listed)
+            self._listed |= listed
+            self._count(table.node.nid, [value for row_id, value in flags.items() if row_id not in listed])
 
     def _own_tables(self) -> set[int]:
         """The contents tables of the folders that the messages are in."""
@@ -162,7 +175,6 @@ class _Plan:
 
     def _recount(self, table: TableContext, listed: Collection[int]) -> None:
         """Note what the folder of ``table`` must count without the rows ``listed``."""
-        kind, (total_tag, unread_tag) = _TABLES[ids.nid_type(table.node.nid)]
         flags = [
             value
             for row_ids, (values,) in table.scan([tags.MESSAGE_FLAGS])
@@ -170,10 +182,15 @@ class _Plan:
             if row_id not in listed
         ]
         require_sound(table.node)
+        self._count(table.node.nid, flags)
+
+    def _count(self, nid: int, flags: Sequence[object]) -> None:
+        """Note what the folder of the table ``nid`` must count when its rows have these ``flags``."""
+        kind, (total_tag, unread_tag) = _TABLES[ids.nid_type(nid)]
         known = [value for value in flags if isinstance(value, int)]
         unread = sum(not value & tags.FLAG_READ for value in known)
         counts = {total_tag: (len(flags), len(flags)), unread_tag: (unread, unread + len(flags) - len(known))}
-        entry = None if kind is None else self._ndb.nodes.find(ids.sibling_nid(table.node.nid, kind))
+        entry = None if kind is None else self._ndb.nodes.find(ids.sibling_nid(nid, kind))
         if entry is not None:
             self._counts.setdefault((entry.nid, entry.nidParent), {}).update(counts)
 
