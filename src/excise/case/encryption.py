@@ -1,4 +1,4 @@
-"""Encrypting the evidence of a sealed bag to recipients' keys (docs/adr/0007-encryption-at-rest.md).
+"""Encrypting the evidence of a sealed bag to recipients' keys (docs/adr/0008-encryption-at-rest.md).
 
 The encrypted bag is made beside the plain one: each file of the evidence becomes a file of its own, ``NAME.age``, which
 is flushed, closed, opened again and decrypted to the hash in the manifest; the records are copied. It keeps the tag
