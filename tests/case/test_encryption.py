@@ -417,3 +417,18 @@ def test_status_tells_what_is_closed_and_encrypted(case: Path, keys: Path) -> No
 def _own_access_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("EXCISE_ACCESS_LOG", str(tmp_path / "own-access.jsonl"))
     yield
+
+
+def test_the_one_pst_of_a_case_is_encrypted_with_it(finished: Path, keys: Path, tmp_path: Path) -> None:
+    case = tmp_path / "one"
+    copy = ["copy", finished / "mail.mbox", "--subject-contains", "Minutes", "--case", case, "--pst-per", "case"]
+    assert excise_cli(*copy).code == 0
+    assert excise_cli("close", case, "--recipient", keys / "age.pub").code == 0
+    done = verify(case)
+    assert (done.code, "the PST of plan 1" in done.out) == (0, True), done.text
+    assert verify(case, "--identity", keys / "age").code == 0
+    path = case / "bag-0001/data/evidence/case/part-001/messages.pst.age"
+    _flip(path)
+    _seal_anew(case)
+    done = verify(case, "--identity", keys / "age")
+    assert (done.code, str(path) in done.out) == (5, True), done.text

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from excise.case.bag import is_sealed
 from excise.case.layout import Case
@@ -22,6 +23,13 @@ from excise.core.files import open_nofollow
 
 #: The types of records of the coordinator's log: a part is about to be committed; no more will be made of what is left.
 PART_WRITTEN, GIVEN_UP = "case-pst-part", "case-pst-given-up"
+
+#: Gives a part as one that can be read, for a block, and what is wrong with it where it was encrypted.
+Opened: TypeAlias = Callable[[Path], AbstractContextManager[tuple[Path, list[str]]]]
+
+
+def _as_it_is(part: Path) -> AbstractContextManager[tuple[Path, list[str]]]:
+    return nullcontext((part, []))
 
 
 def is_gathered(plan: Plan) -> bool:
@@ -55,7 +63,9 @@ def part_problems(part: Path, number: int, plan: int, records: Iterable[Mapping[
     return reread_part(part, files).problems
 
 
-def gathered_problems(case: Case, plan: Plan, records: Iterable[Mapping[str, Any]]) -> list[str]:
+def gathered_problems(
+    case: Case, plan: Plan, records: Iterable[Mapping[str, Any]], opened: Opened = _as_it_is
+) -> list[str]:
     """Everything that does not hold of the one PST of the case, against the log and against the units' own parts."""
     records, place = list(records), case.gathered_dir(plan.number)
     problems: list[str] = []
@@ -65,11 +75,13 @@ def gathered_problems(case: Case, plan: Plan, records: Iterable[Mapping[str, Any
         known = {part_name(number) for number, _ in parts}
         problems += [f"{path}: not the name of a part" for path in _entries(place) if path.name not in known]
         for number, part in parts:
-            problems += part_problems(part, number, plan.number, records)
-            held = hashes_in(part)
+            with opened(part) as (copy, wrong):
+                wrong += part_problems(copy, number, plan.number, records)
+                problems += [problem.replace(str(copy), str(part)) for problem in wrong]
+                held = hashes_in(copy)
             problems += [f"{part}: {evidence} stands in two parts" for evidence in sorted(there.keys() & held.keys())]
             there |= held
-        wanted = dict(_of_units(case, plan))
+        wanted = dict(_of_units(case, plan, opened))
     except (OSError, ValueError, RecursionError) as error:
         return [*problems, f"{place}: its items cannot be compared: {error}"]
     problems += [
@@ -85,7 +97,8 @@ def _entries(place: Path) -> list[Path]:
     return sorted(place.iterdir()) if place.is_dir() else []
 
 
-def _of_units(case: Case, plan: Plan) -> Iterator[tuple[str, str]]:
+def _of_units(case: Case, plan: Plan, opened: Opened) -> Iterator[tuple[str, str]]:
     for unit in plan.units:
         for _, part in committed_parts(case.evidence_dir(plan.number, unit.unit)):
-            yield from hashes_in(part).items()
+            with opened(part) as (copy, _):
+                yield from hashes_in(copy).items()

@@ -31,9 +31,10 @@ from excise.case.approvals import approval_checks
 from excise.case.bag import TAG_MANIFEST, is_encrypted, is_sealed, tag_manifest_sha256, validate
 from excise.case.chain import GENESIS, ChainReading, read_chain
 from excise.case.gathered import gathered_problems, is_gathered
+from excise.case.gathered import recorded_files as gathered_files
 from excise.case.layout import Case
 from excise.case.originals import ORIGINAL, original_problems
-from excise.case.parts import part_files
+from excise.case.parts import committed_parts, part_files
 from excise.case.plan import (
     HEADER,
     Plan,
@@ -96,7 +97,7 @@ def verify_case(
         yield _check_plan_hash(case, plan, recorded, audit)
         yield from _check_units(case, plan, audit, replay, identities)
         if is_gathered(plan) or case.gathered_dir(number).exists():
-            problems = gathered_problems(case, plan, audit.records)
+            problems = _gathered_problems(case, plan, audit.records, identities)
             yield Check(f"the PST of plan {number}", not problems, "; ".join(problems[:3]))
         yield from _check_bag(case, plan, audit)
         yield from check_opened(case, plan.number, audit.records, identities)
@@ -311,6 +312,22 @@ def _part_problems(
         if problems:
             return problems
         return [problem.replace(str(copy), str(part)) for problem in _plain_problems(copy, records, there)]
+
+
+def _gathered_problems(
+    case: Case, plan: Plan, records: list[dict[str, Any]], identities: Sequence[Identity]
+) -> list[str]:
+    bag = case.bag_dir(plan.number)
+    if not is_encrypted(bag):
+        return gathered_problems(case, plan, records)
+    if identities:
+        return gathered_problems(case, plan, records, lambda part: opened_part(bag, part, identities))
+    parts = committed_parts(case.gathered_dir(plan.number))
+    return [
+        problem
+        for number, part in parts
+        for problem in unopened_problems(bag, part, gathered_files(records, plan.number, number))
+    ]
 
 
 def _plain_problems(part: Path, records: list[dict[str, Any]], there: dict[int, str]) -> list[str]:
