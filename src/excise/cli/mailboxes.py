@@ -9,11 +9,12 @@ import click
 from excise.cli.options import Given, directory_options, scope_options
 from excise.cli.screen import put_json, say, table, tell
 from excise.core.errors import UsageError, worst_status
-from excise.core.text import shown
+from excise.core.text import shown, shown_lines
 
 if TYPE_CHECKING:
     from excise.model.recipient import Recipients
     from excise.store_api.discovery import Scope
+    from excise.store_api.protocols import Measure
 
 _DIRECTORY = ("ldap://", "ldaps://")
 
@@ -26,6 +27,8 @@ _DIRECTORY = ("ldap://", "ldaps://")
 @click.pass_context
 def command(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     """List the mailboxes of the sources, with their kind and size; no mail is read.
+
+    A server is asked how many items and bytes each part holds; what it does not tell is shown as unknown.
 
     Of a server just the mailboxes that are named are listed: excise mailboxes ews://HOST --mailbox ADDRESS
 
@@ -66,7 +69,27 @@ def _recipients(given: Given, options: dict[str, Any]) -> Recipients:
     return look_up(settings, names)
 
 
+def _measured(scope: Scope) -> dict[str, Measure]:
+    """How much each mailbox holds, by locator, of the stores that have to be asked."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from excise.store_api.protocols import Measure, Measuring
+    from excise.store_api.registry import store
+
+    found = {info.locator: Measure(size=info.size) for info in scope.mailboxes}
+    stores = [(store(info.kind), info) for info in scope.mailboxes]
+    asked = [(one, info) for one, info in stores if isinstance(one, Measuring)]
+    with ThreadPoolExecutor(8) as pool:
+        measures = pool.map(lambda pair: pair[0].measure(pair[1]), asked)
+        for (_, info), measure in zip(asked, measures, strict=True):
+            found[info.locator] = measure
+            if measure.why:
+                tell(f"{shown(info.name)}: size unknown: {shown_lines(measure.why)}")
+    return found
+
+
 def _show_scope(scope: Scope, as_json: bool) -> None:
+    sizes = _measured(scope)
     if as_json:
         for info in scope.mailboxes:
             put_json(
@@ -75,12 +98,21 @@ def _show_scope(scope: Scope, as_json: bool) -> None:
                     "kind": info.kind,
                     "locator": info.locator,
                     "identity": info.identity,
-                    "size": info.size,
+                    "items": sizes[info.locator].items,
+                    "size": sizes[info.locator].size,
                 }
             )
         return
-    rows = [(shown(i.name), i.kind, "" if i.size is None else f"{i.size:,}") for i in scope.mailboxes]
-    say(table(rows, ("mailbox", "kind", "bytes")))
+    counted = any(one.items is not None or one.why for one in sizes.values())
+    rows = [
+        (shown(i.name), i.kind, *([_number(sizes[i.locator].items)] * counted), _number(sizes[i.locator].size, counted))
+        for i in scope.mailboxes
+    ]
+    say(table(rows, ("mailbox", "kind", *(["items"] * counted), "bytes")))
+
+
+def _number(number: int | None, counted: bool = True) -> str:
+    return f"{number:,}" if number is not None else "unknown" if counted else ""
 
 
 def _show_recipients(found: Recipients, as_json: bool) -> None:

@@ -287,6 +287,26 @@ class Addressed(Protocol):
         those that the locator itself names. An unknown part is a UsageError."""
 
 
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How much a mailbox holds: items, and their bytes, as its store counts them; None where that is not known.
+
+    ``why``: why something of it is not known, for people.
+    """
+
+    items: int | None = None
+    size: int | None = None
+    why: str = ""
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """A store that is asked how much a mailbox holds: that takes requests, so that finding mailboxes leaves it out."""
+
+    def measure(self, info: MailboxInfo) -> Measure:
+        """How much the mailbox holds; what cannot be learnt is None, and no error."""
+
+
 @runtime_checkable
 class Store(Protocol):
     """One kind of mail storage."""

@@ -17,6 +17,8 @@ SUBMIT_TIME = ("0x0039", "SystemTime")
 #: PidTagSentRepresentingSmtpAddress and …EmailAddress: a listing gives no addresses of people otherwise.
 SENDER_ADDRESSES = (("0x5D02", "String"), ("0x0065", "String"))
 STORE_RECORD_KEY = ("0x0FFA", "Binary")
+#: PidTagMessageSizeExtended: of a folder, the bytes of the messages in it, not of those in the folders below.
+MESSAGE_SIZE = ("0x0E08", "Long")
 #: The named property that says which deposit an item was made of (see ``putting``).
 STAMP = "ExciseVersion"
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from excise.core.errors import ExciseError, UsageError
 from excise.model.item import Disposal
-from excise.store_api.protocols import Capabilities, Mailbox, MailboxInfo, NotSearched, Store
+from excise.store_api.protocols import Capabilities, Mailbox, MailboxInfo, Measure, NotSearched, Store
 from excise.stores.ews.place import KIND, Part, Place, is_address
 
 if TYPE_CHECKING:
@@ -65,6 +65,12 @@ class EwsStore:
         yield _probe(wanted[0])
         with ThreadPoolExecutor(8) as pool:
             yield from pool.map(_probe, wanted[1:])
+
+    def measure(self, info: MailboxInfo) -> Measure:
+        """How many items and bytes a part of a mailbox holds, by what its folders say."""
+        from excise.stores.ews.measuring import measure
+
+        return measure(_account(Place.parse(info.locator)))
 
     def open(self, locator: str, *, writable: bool = False) -> Mailbox:
         """Open one part of one mailbox."""

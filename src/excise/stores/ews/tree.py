@@ -31,7 +31,7 @@ _DEPTH = 300
 #: Folders below one: Exchange allows far fewer, so that a list that is longer has no end.
 _MOST = 1_000_000
 #: Below these lies what is searched. Those of Recoverable Items have names in no language.
-_ROOTS = {
+ROOTS = {
     Part.PRIMARY: ("msgfolderroot",),
     Part.ARCHIVE: ("archivemsgfolderroot",),
     Part.RECOVERABLE: (
@@ -119,23 +119,23 @@ class FolderTree:
 
 def read_identity(account: Account) -> str:
     """What makes the mailbox the same one, read anew (S30): its GUID, else its root folder's id."""
-    return _identity(_ask(account, [_ref(account, _ROOTS[account.place.part][0])])[0], account)
+    return _identity(_ask(account, [ref(account, ROOTS[account.place.part][0])])[0], account)
 
 
 def read_probe(account: Account) -> tuple[str, int]:
     """The identity, and how many items its DiscoveryHolds has; 0 too where that folder is closed or there is none."""
     part = account.place.part
-    names = [_ROOTS[part][0], *([_KEPT[part]] if part in _KEPT else [])]
-    first, *kept = _ask(account, [_ref(account, name) for name in names])
-    return _identity(first, account), sum(_count(_folder(answer)) for answer in kept if answer.ok)
+    names = [ROOTS[part][0], *([_KEPT[part]] if part in _KEPT else [])]
+    first, *kept = _ask(account, [ref(account, name) for name in names])
+    return _identity(first, account), sum(_count(folder_of(answer)) for answer in kept if answer.ok)
 
 
 def read_tree(account: Account) -> FolderTree:
     """Every folder of the part; an ExciseError where its root cannot be opened."""
     part = account.place.part
-    roots, bins = _ROOTS[part], _BINS[part]
+    roots, bins = ROOTS[part], _BINS[part]
     wanted = list(dict.fromkeys(name for name in (*roots, *bins, _MAIN.get(part, "")) if name))
-    answers = dict(zip(wanted, _ask(account, [_ref(account, name) for name in wanted]), strict=True))
+    answers = dict(zip(wanted, _ask(account, [ref(account, name) for name in wanted]), strict=True))
     first = answers[roots[0]]
     if first.code == "ErrorAccessDenied" and account.access is Access.DELEGATE and part is Part.PRIMARY:
         return _single_folders(account, first)
@@ -152,7 +152,7 @@ def _add_root(account: Account, tree: FolderTree, name: str, answer: Answer) -> 
         if answer.code not in codes.NO_FOLDER:
             tree.problems.append(Unreadable(f"the folder {name}", str(answer), _NAMES.get(name, "")))
         return
-    root = _folder(answer)
+    root = folder_of(answer)
     root_id = _id(root)
     path = _NAMES.get(name, "")
     tree.root = tree.root or root_id
@@ -163,25 +163,25 @@ def _add_root(account: Account, tree: FolderTree, name: str, answer: Answer) -> 
     if account.place.part is Part.PUBLIC:
         _walk_levels(account, tree, root_id)
     else:
-        _add_below(tree, root_id, path, list(_find(account, root_id, deep=True)))
+        _add_below(tree, root_id, path, list(find_below(account, root_id, deep=True)))
 
 
 def _single_folders(account: Account, denied: Answer) -> FolderTree:
     """What a delegate may see of a mailbox whose root is closed."""
-    answers = _ask(account, [_ref(account, name) for name in _SINGLE])
+    answers = _ask(account, [ref(account, name) for name in _SINGLE])
     opened = [(name, answer) for name, answer in zip(_SINGLE, answers, strict=True) if answer.ok]
     if not opened:
         raise refusal(account.place.name, denied.code, denied.text)
     tree = FolderTree(_identity(opened[0][1], account))
     tree.problems.append(Unreadable("the other folders of the mailbox", str(denied)))
     for name, answer in opened:
-        folder = _folder(answer)
+        folder = folder_of(answer)
         node = FolderNode(_id(folder), _part(text_at(folder, "DisplayName") or name), _count(folder))
         tree.nodes[node.id] = node
         tree.main = node.id if name == "inbox" else tree.main
         tree.bins.trash = node.id if name == "deleteditems" else tree.bins.trash
         if text_at(folder, "ChildFolderCount") not in (None, "0"):
-            _add_below(tree, node.id, node.path, list(_find(account, node.id, deep=True)))
+            _add_below(tree, node.id, node.path, list(find_below(account, node.id, deep=True)))
     return tree
 
 
@@ -190,7 +190,7 @@ def _walk_levels(account: Account, tree: FolderTree, root_id: str) -> None:
     pending = [(root_id, "", 0)]
     while pending:
         parent, path, depth = pending.pop(0)
-        for folder in _find(account, parent, deep=False):
+        for folder in find_below(account, parent, deep=False):
             node = FolderNode(_id(folder), _join(path, folder), _count(folder))
             if node.id in tree.nodes:
                 continue
@@ -223,12 +223,12 @@ def _add_below(tree: FolderTree, root_id: str, root_path: str, found: list[Eleme
             tree.nodes[folder_id] = FolderNode(folder_id, path_of(folder_id), _count(folder))
 
 
-def _find(account: Account, parent: str, *, deep: bool) -> Iterator[Element]:
-    """The folders below ``parent``, page by page."""
+def find_below(account: Account, parent: str, *, deep: bool, fields: Sequence[str] = FIELDS) -> Iterator[Element]:
+    """The folders below ``parent``, page by page, each with ``fields``."""
     offset, last = 0, False
     seen: set[str] = set()
     while not last:
-        body = find_folder(FolderRef(parent), FIELDS, deep=deep, offset=offset, count=_PAGE)
+        body = find_folder(FolderRef(parent), fields, deep=deep, offset=offset, count=_PAGE)
         answer = account.call("FindFolder", body, expected=1).answers[0]
         if not answer.ok:
             raise refusal(account.place.name, answer.code, answer.text)
@@ -267,12 +267,12 @@ def _made(account: Account, parent: str, name: str) -> str:
         raise ValueError("this mailbox's root is closed to us, so no folder can be made in it")
     answer = account.call("CreateFolder", create_folder(FolderRef(parent), name), expected=1, acts=True).answers[0]
     if answer.code == "ErrorFolderExists":
-        for folder in _find(account, parent, deep=False):
+        for folder in find_below(account, parent, deep=False):
             if text_at(folder, "DisplayName") == name:
                 return _id(folder)
     if not answer.ok:
         raise refusal(account.place.name, answer.code, answer.text)
-    return _id(_folder(answer))
+    return _id(folder_of(answer))
 
 
 def _may_be_a_name(part: str) -> bool:
@@ -280,18 +280,23 @@ def _may_be_a_name(part: str) -> bool:
 
 
 def _ask(account: Account, folders: Sequence[FolderRef]) -> Sequence[Answer]:
-    fields = (*FIELDS, extended(STORE_RECORD_KEY))
+    return ask_folders(account, folders, (*FIELDS, extended(STORE_RECORD_KEY)))
+
+
+def ask_folders(account: Account, folders: Sequence[FolderRef], fields: Sequence[str]) -> Sequence[Answer]:
+    """One answer for each of ``folders``, with ``fields``."""
     return account.call("GetFolder", get_folder(folders, fields), expected=len(folders)).answers
 
 
-def _ref(account: Account, name: str) -> FolderRef:
+def ref(account: Account, name: str) -> FolderRef:
+    """The folder with the distinguished id ``name``."""
     return FolderRef(distinguished=name, owner=account.folder_owner)
 
 
 def _identity(answer: Answer, account: Account) -> str:
     if not answer.ok:
         raise refusal(account.place.name, answer.code, answer.text)
-    folder = _folder(answer)
+    folder = folder_of(answer)
     for one in find_all(folder, "ExtendedProperty"):
         value = text_at(one, "Value")
         if value:
@@ -299,7 +304,8 @@ def _identity(answer: Answer, account: Account) -> str:
     return f"{_id(folder)}:{account.place.part}"
 
 
-def _folder(answer: Answer) -> Element:
+def folder_of(answer: Answer) -> Element:
+    """The folder in an answer that is well."""
     found = next(children(find(answer.element, "m:Folders")), None)
     if found is None or not _id(found):
         raise refusal("the server", "an answer without a folder", "")
@@ -307,7 +313,7 @@ def _folder(answer: Answer) -> Element:
 
 
 def _id_of(answer: Answer) -> str:
-    return _id(_folder(answer)) if answer.ok else ""
+    return _id(folder_of(answer)) if answer.ok else ""
 
 
 def _id(folder: Element) -> str:
