@@ -33,6 +33,7 @@ from excise.store_api.protocols import Candidate, NotSearched, Tally
 from excise.stores.pst import INCOMPLETE, STORE, PstMailbox
 from excise.stores.pst_file import parse_names
 from excise.stores.pst_record import record_of_item, version_of_item
+from excise.stores.pst_version import bears_original
 from project.checkout import excise
 from stores.pst_libpff import versions
 from stores.pst_samples import DIRECTORY, FILES, every_sample, fetched, needs_samples, opened, scan
@@ -432,7 +433,16 @@ def test_the_record_gives_back_what_json_cannot_hold() -> None:
 def test_s06_versions_are_those_of_the_first_release_which_read_with_libpff(path: Path) -> None:
     with opened(path) as mailbox:
         candidates, _, _ = scan(mailbox)
-        assert {candidate.id: candidate.version for candidate in candidates} == versions(path)
+        found = {candidate.id: candidate.version for candidate in candidates}
+        # What they lacked follows behind a tag: a digest of the messages in an item.
+        assert {each: version.partition("+")[0] for each, version in found.items()} == versions(path)
+        for each, version in found.items():
+            fetched = mailbox.fetch(each)
+            assert fetched.item is not None
+            holds = any(one.embedded is not None for one in fetched.item.attachments)
+            assert ("+embedded:" in version) == (holds and not bears_original(fetched.item))
+            assert fetched.is_version(version) and fetched.is_version(version.partition("+")[0])
+            assert not fetched.is_version(version + "0") and not fetched.is_version(version[1:])
 
 
 def test_names_that_point_nowhere_are_left_out() -> None:

@@ -77,7 +77,7 @@ class ImportRun(PutRun):
             else:
                 self._end(item, Outcome.FAILED, error.message)
         else:
-            if (fetched.version, sha256_hex(fetched.content)) == (line["version"], line["sha256"]):
+            if fetched.is_version(line["version"]) and sha256_hex(fetched.content) == line["sha256"]:
                 return self._deposit(item, fetched, whole)
             self._end(item, Outcome.CHANGED, "in the evidence stands another content than was planned, by its hash")
         return None

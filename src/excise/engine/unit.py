@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from sys import intern
 from typing import Any, NamedTuple
@@ -225,8 +225,9 @@ class UnitRun:
             else:
                 self.journal.ended([(item, Outcome.FAILED, str(error))])
         else:
-            if fetched.version == target.version:
-                return fetched
+            if fetched.is_version(target.version):
+                # The evidence names it as the plan does.
+                return replace(fetched, version=target.version)
             self.journal.ended([(item, Outcome.CHANGED, "its fingerprint is not the planned one")])
         return None
 

@@ -111,7 +111,7 @@ class Fetched:
     properties, and then ``properties`` is the record of all of them (JSON values) and ``headers`` says of each header
     field of the rebuilt message whether it is ``original`` or ``synthesised``; None where nothing is rebuilt.
     ``item`` is the item itself, for evidence that holds items; it may be readable only as long as its mailbox is open.
-    ``version`` is the fingerprint.
+    ``version`` is the fingerprint, ``former_versions`` are those that earlier releases gave it: plans may have them.
     ``flags``: ``seen``, ``answered``, ``flagged``, ``draft``, ``deleted``, ``forwarded``, and keywords.
     ``attributes``: what this kind of store needs to put the item back exactly as it was (JSON values). ``notes``: for
     people; one that begins with ``INCOMPLETE`` says that something of the item is not in the copy, which is then
@@ -131,6 +131,11 @@ class Fetched:
     notes: tuple[str, ...] = ()
     item: MapiItem | None = None
     stream: bytes = b""
+    former_versions: tuple[str, ...] = ()
+
+    def is_version(self, planned: str) -> bool:
+        """True where the item is as it was planned, by this release or an earlier one."""
+        return planned == self.version or planned in self.former_versions
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ def _in_mailbox(unit: UnitPlan, match: Mapping[str, Any]) -> bytes:
         fetched = mailbox.fetch(match["id"])
     finally:
         mailbox.close()
-    if fetched.version != match["version"]:
+    if not fetched.is_version(match["version"]):
         raise ItemChanged(f"{unit.name}: the message has changed since the plan was made: it would not be removed")
     return fetched.content
 

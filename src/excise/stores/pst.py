@@ -45,6 +45,7 @@ from excise.stores.pst_record import flags_of_item, record_of_item
 from excise.stores.pst_remove import PstRemoval, recover, recoverable
 from excise.stores.pst_summary import rejected_by_table
 from excise.stores.pst_tree import PstFolder, PstNode, PstTree
+from excise.stores.pst_version import forms_of, is_version
 from excise.stores.pst_whole import IN_ANY_FILE, version_in_any_file
 
 KIND = "pst"
@@ -186,6 +187,7 @@ class PstMailbox:
             headers=None if rebuilt.is_original else tuple(rebuilt.headers),
             notes=(*missing, *item.remarks, *rebuilt.notes),
             item=item,
+            former_versions=tuple(forms_of(item.version) - {item.version}),
         )
 
     def remove(self, targets: Sequence[Target], disposal: Disposal) -> Iterator[Removal]:
@@ -237,7 +239,7 @@ class PstMailbox:
             return Whereabouts.UNKNOWN
         if damage:
             return Whereabouts.UNKNOWN
-        return Whereabouts.HERE if item.version == target.version else Whereabouts.CHANGED
+        return Whereabouts.HERE if is_version(target.version, item.version) else Whereabouts.CHANGED
 
     def recover(self) -> Sequence[str]:
         """Finish or undo a change of the file that was broken off."""
@@ -263,7 +265,7 @@ class PstMailbox:
             except Unreachable:
                 # An item that cannot be read has no version; find reports it.
                 continue
-            found = {item.version} | ({version_in_any_file(item)} if whole else set())
+            found = forms_of(item.version) | ({version_in_any_file(item)} if whole else set())
             if not item.damage:
                 counts.update((node.folder, version) for version in found & wanted)
         return counts

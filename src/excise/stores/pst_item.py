@@ -23,7 +23,7 @@ from excise.pst.messaging.message import Attachment, Message
 from excise.stores.pst_embedded import read_embedded
 from excise.stores.pst_file import PstFile, Unreachable, reading
 from excise.stores.pst_values import ItemValues, damage_since
-from excise.stores.pst_version import bears_original, version_of_kept_item, version_of_pst_item
+from excise.stores.pst_version import bears_original, version_of_kept_item, version_of_pst_item, with_embedded
 
 HAS_ATTACHMENTS = 0x10
 #: By how many bytes a stored PidTagAttachSize may exceed what is read (other writers than Outlook count a little more).
@@ -98,7 +98,8 @@ class PstItem(MapiItem):
         rows = frozenset(self._message.attachment_rows)
         pairs = zip(self._message.attachments, self.attachments, strict=True)
         listed = [kept for one, kept in pairs if one.nid in rows]
-        return version_of_pst_item(self, self._absent_cells, listed, self._declares_attachments)
+        version = version_of_pst_item(self, self._absent_cells, listed, self._declares_attachments)
+        return with_embedded(version, self.attachments)
 
     @property
     def _declares_attachments(self) -> bool:

@@ -22,6 +22,7 @@ from excise.store_api.errors import MailboxChanged
 from excise.stores.pst_compact import drop_unfinished, unfinished_copy
 from excise.stores.pst_file import PstFile, Unreachable
 from excise.stores.pst_item import PstItem
+from excise.stores.pst_version import is_version
 
 _LONGEST_ID = len("0xffffffff")
 _WORDS = {
@@ -95,7 +96,7 @@ class PstRemoval:
             item = PstItem(file, nid)
         except Unreachable as error:
             return Outcome.FAILED, f"it cannot be read again: {error}"
-        if item.version != self._versions[nid]:
+        if not is_version(self._versions[nid], item.version):
             return Outcome.CHANGED, "its fingerprint is not the planned one"
         damage = item.read_whole()
         return (Outcome.FAILED, f"it is not whole any more: {'; '.join(damage)}") if damage else None

@@ -9,6 +9,8 @@ of it (libpff 20231205 and 20260926, ``libpff_table_read_values_array``, ``libpf
   attachments, one that nothing is known of.
 - It lists the attachments that have a row in the attachment table.
 
+What is in the messages inside of an item was not counted then; a digest of them follows behind a tag.
+
 An item that bears the mail that Excise made it of has a fingerprint of its own: of what is the same in every file that
 it is put into.
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from excise.core.digests import json_sha256
 from excise.mapi.content_digest import content_digest
 from excise.mapi.from_mime import PidNameOriginalSha256
 from excise.mapi.item import MapiAttachment, MapiItem
@@ -54,6 +57,8 @@ _CLASSES_THAT_BEGIN = (
 #: Of an attachment what the file decides: its size, where it is shown, and its content, which counts by itself.
 OF_THE_FILE = frozenset({0x0E20, 0x370B, PidTagAttachDataBinary.id})
 _UNKNOWN = MapiAttachment(PropertyBag(), reason="not known to libpff")
+#: What leads, in a fingerprint, to the digest of the messages in the item; fingerprints of before end here.
+_EMBEDDED = "+embedded:"
 
 
 def is_message(bag: PropertyBag) -> bool:
@@ -84,6 +89,37 @@ def bears_original(item: MapiItem) -> bool:
 def version_of_kept_item(item: MapiItem) -> str:
     """The fingerprint of an item that bears the mail that it was made of."""
     return fingerprint(item.properties, item.recipients, [_anywhere(each) for each in item.attachments])
+
+
+def with_embedded(version: str, attachments: Sequence[MapiAttachment]) -> str:
+    """``version``, which leaves out the messages in an item, with a digest of those among its ``attachments``."""
+    mark = _embedded_mark(attachments)
+    return f"{version}{_EMBEDDED}{mark}" if mark else version
+
+
+def is_version(planned: str, found: str) -> bool:
+    """True where the item with the fingerprint ``found`` is as it was planned.
+
+    Plans of before have fingerprints that leave out the messages in an item: these are held to what they tell.
+    """
+    return planned == found or (_EMBEDDED not in planned and found.startswith(planned + _EMBEDDED))
+
+
+def forms_of(version: str) -> frozenset[str]:
+    """``version``, and what a plan of before has for the same item."""
+    return frozenset({version, version.partition(_EMBEDDED)[0]})
+
+
+def _embedded_mark(attachments: Sequence[MapiAttachment]) -> str:
+    """A digest of the messages in ``attachments``, at any depth; empty where there are none."""
+    inner = [one.embedded for one in attachments]
+    marks = [
+        None
+        if item is None
+        else [fingerprint(item.properties, item.recipients, item.attachments), _embedded_mark(item.attachments)]
+        for item in inner
+    ]
+    return json_sha256(marks) if any(marks) else ""
 
 
 def _anywhere(attachment: MapiAttachment) -> MapiAttachment:
