@@ -47,6 +47,9 @@ def test_everything_of_a_real_file(path: Path, tmp_path: Path) -> None:
     done = salvaged(path, target)
     assert not done.lost
     with excise.pst.open(path) as old:
+        assert {each.nid for each in done.search_folders} == {
+            folder.nid for folder in old.folders() if folder.is_search and folder.nid != 0x2223
+        }
         there = messages(old)
         assert done.kept.keys() == there.keys()
         normal = {nid: folder for nid, (folder, _) in there.items() if old.ndb.format is UNICODE}

@@ -114,19 +114,31 @@ class Originals:
                 hint="It is as it was. Find out which program does not keep to the locks, then: excise resume CASE",
             )
         lost = [{"id": each.id, "where": each.where, "reason": each.reason} for each in remake.lost]
-        self._journal.note("rewriting", original=self._kept.name, kept=remake.kept, lost=lost)
+        more = {"left_out": [_lost_line(each) for each in remake.left_out]} if remake.left_out else {}
+        self._journal.note("rewriting", original=self._kept.name, kept=remake.kept, lost=lost, **more)
 
 
 def lost_of(case: Case, plan: Plan, unit: UnitPlan) -> list[dict[str, Any]]:
     """What of a unit is in its old file alone, by its journal, with the name of the kept original."""
-    if not (unit.rewrite and unit.matches):
-        return []
-    records = read_chain(case.unit_dir(unit.unit) / "journal.jsonl").records
-    notes = [record for record in records if record["type"] == "rewriting"]
-    if not notes or not notes[-1]["lost"]:
+    note = _rewriting(case, unit)
+    if note is None or not note["lost"]:
         return []
     folders = {
         line["id"]: line["folder"] for line in read_lines(lost_path(plan.directory, unit.unit), unit.lost_sha256)
     }
-    told = {"unit": unit.unit, "mailbox": unit.name, "original": notes[-1]["original"]}
-    return [{**told, **line, "folder": folders.get(line["id"])} for line in notes[-1]["lost"]]
+    told = {"unit": unit.unit, "mailbox": unit.name, "original": note["original"]}
+    return [{**told, **line, "folder": folders.get(line["id"])} for line in note["lost"]]
+
+
+def left_out_of(case: Case, unit: UnitPlan) -> list[dict[str, Any]]:
+    """What is no item and was not taken over into a unit's new file, as ``lost_of``."""
+    note = _rewriting(case, unit)
+    told = {"unit": unit.unit, "mailbox": unit.name, "original": "" if note is None else note["original"]}
+    return [{**told, **line} for line in (note or {}).get("left_out", ())]
+
+
+def _rewriting(case: Case, unit: UnitPlan) -> dict[str, Any] | None:
+    if not (unit.rewrite and unit.matches):
+        return None
+    records = read_chain(case.unit_dir(unit.unit) / "journal.jsonl").records
+    return next((record for record in reversed(records) if record["type"] == "rewriting"), None)

@@ -41,7 +41,7 @@ from excise.engine.gathering import gather
 from excise.engine.import_run import run_import_unit
 from excise.engine.journal import ItemStatus, Journal, read_journal
 from excise.engine.planner import check_space
-from excise.engine.remaking import lost_of
+from excise.engine.remaking import left_out_of, lost_of
 from excise.engine.restore import run_restore_unit
 from excise.engine.unit import UnitResult, UnitTask, run_unit
 from excise.model.item import INCOMPLETE, Action, Outcome
@@ -297,7 +297,7 @@ def _seal(case: Case, plan: Plan) -> None:
         write_durably(records / "scope.csv", csv_bytes(SCOPE, scope_rows(plan)))
         write_durably(records / "outcome.csv", csv_bytes(OUTCOME, outcome_rows(case, plan)))
         write_durably(records / "items.csv", csv_bytes(ITEMS, _item_rows(case, plan)))
-        if lost := [row for unit in plan.units for row in lost_of(case, plan, unit)]:
+        if lost := [row for unit in plan.units for row in (*lost_of(case, plan, unit), *left_out_of(case, unit))]:
             write_durably(records / "lost.csv", csv_bytes(LOST, lost))
         _copy_records(case, plan, records)
         seal(

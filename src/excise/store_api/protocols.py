@@ -248,12 +248,13 @@ class Remake:
     """What making a mailbox's file anew would come to.
 
     ``reason``: why nothing can be removed from it in place; ``kept``: the number of items that the new file would have;
-    ``lost``: what cannot be read, which the old file alone would have.
+    ``lost``: what cannot be read, which the old file alone would have; ``left_out``: what is no item and not in it.
     """
 
     reason: str
     kept: int
     lost: tuple[Unreadable, ...]
+    left_out: tuple[Unreadable, ...] = ()
 
 
 @runtime_checkable

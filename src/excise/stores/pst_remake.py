@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -65,7 +66,8 @@ class Remaker:
 
         def make(new: Path, status: os.stat_result) -> None:
             done = self._write(new, status, going)
-            remake = Remake(planned.reason, len(done.kept), tuple(map(_unreadable, done.lost)))
+            searches = (replace(_unreadable(each), where="search folder") for each in done.search_folders)
+            remake = Remake(planned.reason, len(done.kept), tuple(map(_unreadable, done.lost)), tuple(searches))
             self._require_planned(remake, planned)
             self._compare(new, done)
             about_to(original, remake)

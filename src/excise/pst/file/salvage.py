@@ -30,6 +30,8 @@ from excise.pst.messaging.new_message import NewMessage
 HARMLESS = frozenset({"wSig"})
 _IPM_SUBTREE, _WASTEBASKET = 0x35E0, 0x35E3
 _USUAL_SUBTREE = 0x8022
+_SPAM_SEARCH = 0x2223
+_WHY_NO_SEARCH = "what it searches for is in a form that nobody has described; no item is lost with it"
 _ORPHANS = "(orphans)"
 _MOST_TWINS = 1000
 # Items that share blocks could make a small file a huge one.
@@ -47,11 +49,14 @@ class Lost:
 
 @dataclass(slots=True)
 class Salvage:
-    """What a salvage came to: the folder of each item by its NID, as names below the root; what is not there."""
+    """What a salvage came to: the folder of each item by its NID, as names below the root; what is not there.
+
+    ``search_folders`` are not there either; they hold no items.
+    """
 
     kept: dict[int, tuple[str, ...]] = field(default_factory=dict)
     lost: list[Lost] = field(default_factory=list)
-    search_folders: int = 0
+    search_folders: list[Lost] = field(default_factory=list)
 
 
 def as_written(pst: PstFile, nid: int) -> NewMessage:
@@ -112,7 +117,7 @@ class _Salvager:
         for folder in self._folders.values():
             own = self._own(folder.nid)
             if folder.is_search and not own and not folder.children:
-                self.done.search_folders += 1
+                self._leave_out(folder, builders)
                 continue
             builders[folder.nid] = self._place(folder, builders)
             self._put_all(*builders[folder.nid], own)
@@ -148,6 +153,12 @@ class _Salvager:
             builder.comment = folder.properties.text(tags.COMMENT) or builder.comment
         self._used.add(builder.nid)
         return builder, (*path, builder.name)
+
+    def _leave_out(self, folder: Folder, builders: dict[int, tuple[FolderBuilder, tuple[str, ...]]]) -> None:
+        """Tell of a search folder. The one that every file has, the new one has too."""
+        if folder.nid != _SPAM_SEARCH:
+            path = builders[folder.parent.nid][1] if folder.parent is not None else ()
+            self.done.search_folders.append(Lost(folder.nid, path, f"{_name(folder)!r}: {_WHY_NO_SEARCH}"))
 
     def _new(self, above: FolderBuilder, name: str) -> FolderBuilder:
         """A folder in ``above`` that nothing was put into yet; a number tells it from one of the same name."""
