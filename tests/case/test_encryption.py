@@ -424,6 +424,9 @@ def test_the_one_pst_of_a_case_is_encrypted_with_it(finished: Path, keys: Path, 
     copy = ["copy", finished / "mail.mbox", "--subject-contains", "Minutes", "--case", case, "--pst-per", "case"]
     assert excise_cli(*copy).code == 0
     assert excise_cli("close", case, "--recipient", keys / "age.pub").code == 0
+    assert excise_cli("custody", case, "--output", tmp_path / "papers").code == 0
+    custody = (tmp_path / "papers/custody.md").read_text()
+    assert "evidence/case/part-001/messages.pst.age" in custody
     done = verify(case)
     assert (done.code, "the PST of plan 1" in done.out) == (0, True), done.text
     assert verify(case, "--identity", keys / "age").code == 0

@@ -44,6 +44,9 @@ def test_one_pst_with_a_folder_for_each_mailbox(tmp_path: Path) -> None:
         (str(tmp_path / "mail/carla/inbox"), "Messages"): 1,
     }
     assert not excise.pst.check(part / "messages.pst").findings
+    assert excise_cli("custody", tmp_path / "case").code == 0
+    custody = (tmp_path / "case/custody.md").read_text()
+    assert "data/evidence/case/part-001/messages.pst" in custody.replace("\\", "") and "6 messages" in custody
     # No mailbox has a PST of its own beside it: MIME is whole in the mbox.
     assert sorted(tmp_path.rglob("messages.pst")) == [part / "messages.pst"]
     assert len(list(tmp_path.rglob("messages.mbox"))) == 3

@@ -19,6 +19,7 @@ from typing import Any
 from excise import __version__
 from excise.case.bag import is_encrypted, is_sealed, seal_path, tag_manifest_sha256
 from excise.case.chain import ChainReading, read_chain
+from excise.case.gathered import PART_WRITTEN
 from excise.case.layout import Case
 from excise.case.parts import committed_parts, part_name
 from excise.case.plan import Plan, read_plan
@@ -30,6 +31,8 @@ from excise.core.files import open_nofollow, os_error, read_regular
 from excise.core.text import shown
 
 CUSTODY, CERTIFICATE = "custody.md", "certificate-902-14.md"
+#: In the place of a mailbox's name, for the one PST of the case.
+_EVERY = "all of these, in one PST"
 _BLANK = "_______________________"
 #: What a record of the audit log is called in the chain of custody; those that are not here are of single mailboxes.
 _STEPS = {
@@ -56,12 +59,16 @@ _STEPS = {
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A part of evidence: its mailbox, where it is, how many messages it has, SHA-256 of its files by name."""
+    """A part of evidence: its mailbox, where it is, how many messages it has, SHA-256 of its files by name.
+
+    ``again``: its messages are in other parts too.
+    """
 
     mailbox: str
     place: str
     messages: int
     files: Mapping[str, str]
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +84,7 @@ class Evidence:
     @property
     def messages(self) -> int:
         """How many messages it holds."""
-        return sum(part.messages for part in self.parts)
+        return sum(part.messages for part in self.parts if not part.again)
 
 
 def custody_files(case: Case) -> dict[str, bytes]:
@@ -85,7 +92,7 @@ def custody_files(case: Case) -> dict[str, bytes]:
     audit = read_chain(case.audit_path)
     if not audit.records:
         raise DoesNotVerify(f"{case.audit_path}: expected records, found none")
-    bags = [_evidence(case, plan) for plan in _sealed_plans(case, audit)]
+    bags = [_evidence(case, plan, audit.records) for plan in _sealed_plans(case, audit)]
     custody = "\n".join(_custody(case, audit, bags)) + "\n"
     certificate = _certificate(case, audit, bags)
     return {
@@ -107,7 +114,7 @@ def _sealed_plans(case: Case, audit: ChainReading) -> Iterator[Plan]:
             yield plan
 
 
-def _evidence(case: Case, plan: Plan) -> Evidence:
+def _evidence(case: Case, plan: Plan, records: Sequence[Mapping[str, Any]]) -> Evidence:
     bag = case.bag_dir(plan.number)
     parts = []
     files, counts = _files(bag), _messages(bag)
@@ -116,6 +123,11 @@ def _evidence(case: Case, plan: Plan) -> Evidence:
             place = f"data/evidence/{unit.unit:05}/{part_name(number)}"
             count = counts[unit.unit, number] if counts is not None else _lines(part / "items.jsonl")
             parts.append(_Part(unit.name, place, count, files.get(place, {})))
+    written = {r["part"]: r["items"] for r in records if (r["type"], r.get("plan")) == (PART_WRITTEN, plan.number)}
+    for number, part in committed_parts(case.gathered_dir(plan.number)):
+        place = f"data/evidence/{part.parent.name}/{part_name(number)}"
+        count = _lines(part / "items.jsonl") if counts is None else written[number]
+        parts.append(_Part(_EVERY, place, count, files.get(place, {}), again=True))
     sealed = sha256_hex(read_regular(seal_path(bag))) if is_encrypted(bag) else ""
     return Evidence(plan, bag.name, tag_manifest_sha256(bag), parts, sealed)
 
