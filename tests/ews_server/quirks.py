@@ -39,6 +39,9 @@ class Quirks:
     page_limit: int = 1000
     restricted_page_limit: int = 250
     export_items: bool = True
+    # Members of a list, and people of the address list, that are given at most (0: all), with what there are in all.
+    most_members: int = 0
+    most_people: int = 0
     unknown_mailbox: str = "ErrorNonExistentMailbox"
     aliases_open: bool = False
     malformed_id: str = "ErrorInvalidIdMalformed"

@@ -70,28 +70,37 @@ def settings_of(
 
 def look_up(settings: DirectorySettings, names: Mapping[str, str]) -> Recipients:
     """Ask the directory, and tell what it came to. ``names``: each with the place where it stands, for errors."""
-    from excise.api.directory import directory_name, find_recipients
+    from excise.api.directory import check_settings, directory_name, find_recipients
 
+    check_settings(settings)
     name = directory_name(settings.url)
     password = secret(PASSWORD, name, settings.user) if settings.user else ""
     found = find_recipients(settings, password, tuple(names), names)
-    hidden = sum(one.hidden is True for one in found.mailboxes)
-    disabled = sum(one.disabled is True for one in found.mailboxes)
-    tell(f"{name}: {len(found.mailboxes):,} mailboxes ({hidden:,} hidden, {disabled:,} disabled)")
+    tell(f"{name}: {len(found.mailboxes):,} mailboxes ({_marked(found)})")
     for line in found.passed_over[:_TOLD]:
         tell(f"Passed over: {line}")
     if len(found.passed_over) > _TOLD:
         tell(f"Passed over: {len(found.passed_over) - _TOLD:,} more")
+    for unread, why in found.unread:
+        tell(f"NOT KNOWN: {unread}: {why}")
     return found
 
 
-def addresses(settings: DirectorySettings, names: Mapping[str, str], *, everything: bool) -> tuple[str, ...]:
-    """The addresses of the mailboxes that ``names`` mean, or of those listed. All of the directory are meant only
-    where that is said (S03)."""
+def _marked(found: Recipients) -> str:
+    if all(one.hidden is None and one.disabled is None for one in found.mailboxes):
+        return "hidden and disabled ones are not known"
+    hidden = sum(one.hidden is True for one in found.mailboxes)
+    disabled = sum(one.disabled is True for one in found.mailboxes)
+    return f"{hidden:,} hidden, {disabled:,} disabled"
+
+
+def recipients(settings: DirectorySettings, names: Mapping[str, str], *, everything: bool) -> Recipients:
+    """The mailboxes that ``names`` mean, or those listed. All of the directory are meant only where that is said
+    (S03)."""
     if not names and not settings.limits and not everything:
         raise UsageError(
             "a directory is given, and not which of its mailboxes",
             hint="Name them (--mailbox, --mailboxes), list them (--directory-database and the like), or say "
             "--all-mailboxes.",
         )
-    return look_up(settings, names).addresses
+    return look_up(settings, names)

@@ -12,9 +12,9 @@ from excise.core.errors import UsageError, worst_status
 from excise.core.text import shown, shown_lines
 
 if TYPE_CHECKING:
-    from excise.model.recipient import Recipients
+    from excise.model.recipient import Recipient, Recipients
     from excise.store_api.discovery import Scope
-    from excise.store_api.protocols import Measure
+    from excise.store_api.protocols import MailboxInfo, Measure
 
 _DIRECTORY = ("ldap://", "ldaps://")
 
@@ -44,14 +44,12 @@ def command(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     if any(source.startswith(_DIRECTORY) for source in given.sources):
         _show_recipients(_recipients(given, options), as_json)
         return
-    from excise.store_api.discovery import find_mailboxes
-
-    scope = find_mailboxes(given.sources, given.wanted, given.parts)
+    scope = given.mailboxes()
     for lost in scope.not_searched:
         tell(f"{shown(lost.name)}: {shown(lost.reason)}")
     for place in scope.passed_over:
         tell(f"Passed over: {shown(place)}")
-    _show_scope(scope, as_json)
+    _show_scope(scope, given.recipients, as_json)
     ctx.exit(worst_status(lost.exit_code for lost in scope.not_searched))
 
 
@@ -88,10 +86,15 @@ def _measured(scope: Scope) -> dict[str, Measure]:
     return found
 
 
-def _show_scope(scope: Scope, as_json: bool) -> None:
+def _show_scope(scope: Scope, known: Recipients | None, as_json: bool) -> None:
+    """Show the mailboxes; ``known``: what a directory says of them, where one was asked."""
     sizes = _measured(scope)
+    of_address = {one.address.casefold(): one for one in (known.mailboxes if known else ())}
+    # A part of a mailbox bears the address at the start of its name.
+    who = {info.locator: of_address.get(info.name.partition(" ")[0].casefold()) for info in scope.mailboxes}
     if as_json:
         for info in scope.mailboxes:
+            one = who[info.locator]
             put_json(
                 {
                     "mailbox": info.name,
@@ -100,18 +103,29 @@ def _show_scope(scope: Scope, as_json: bool) -> None:
                     "identity": info.identity,
                     "items": sizes[info.locator].items,
                     "size": sizes[info.locator].size,
+                    "type": one and one.type.value,
+                    "hidden": one and one.hidden,
+                    "disabled": one and one.disabled,
                 }
             )
         return
     counted = any(one.items is not None or one.why for one in sizes.values())
-    rows = [
-        (shown(i.name), i.kind, *([_number(sizes[i.locator].items)] * counted), _number(sizes[i.locator].size, counted))
-        for i in scope.mailboxes
-    ]
-    say(table(rows, ("mailbox", "kind", *(["items"] * counted), "bytes")))
+    heads = ("mailbox", "kind", *["items"] * counted, "bytes", *["type", "marks"] * bool(of_address))
+    say(
+        table(
+            [_row(info, sizes[info.locator], who[info.locator], counted, bool(of_address)) for info in scope.mailboxes],
+            heads,
+        )
+    )
 
 
-def _number(number: int | None, counted: bool = True) -> str:
+def _row(info: MailboxInfo, size: Measure, who: Recipient | None, counted: bool, described: bool) -> tuple[str, ...]:
+    items = [_number(size.items, True)] * counted
+    of_who = [str(who.type) if who else "", who.marks if who else ""] * described
+    return (shown(info.name), info.kind, *items, _number(size.size, counted), *of_who)
+
+
+def _number(number: int | None, counted: bool) -> str:
     return f"{number:,}" if number is not None else "unknown" if counted else ""
 
 

@@ -15,9 +15,11 @@ from excise.core.text import shown
 
 if TYPE_CHECKING:
     from excise.api import Authorisation, Caps, EvidenceKind, Order
+    from excise.api.directory import DirectorySettings
     from excise.api.profile import Profile
     from excise.criteria import Criteria
     from excise.model.item import Action
+    from excise.model.recipient import Recipients
     from excise.policy.effective import Effective
     from excise.store_api.discovery import Scope
 
@@ -109,7 +111,7 @@ def scope_options(command: Command) -> Command:
 
 def directory_options(command: Command) -> Command:
     """Which mailboxes, by a directory over LDAP."""
-    url = "Mailboxes by a directory: ldaps://HOST, or ldap://HOST (StartTLS)."
+    url = "Mailboxes by a directory: ldaps://HOST, ldap://HOST (StartTLS), or a mail server's own: ews://HOST."
     user = "Who logs in to the directory; the password is asked for."
     made = [
         click.option("--directory", metavar="URL", help=url),
@@ -266,19 +268,43 @@ class Given:
         return names
 
     @cached_property
-    def wanted(self) -> tuple[str, ...]:
-        """The names of the mailboxes that are meant; empty for all of the sources. With a directory they are
-        addresses."""
-        from excise.cli.directory import addresses, settings_of
+    def _meant(self) -> tuple[dict[str, str], DirectorySettings | None]:
+        """The names that are meant, with the places where they stand, and the directory that is asked for them."""
+        from excise.cli.directory import settings_of
 
         names = self.named
-        everything = bool(self.options.get("all_mailboxes"))
         settings = settings_of(self.options, self.profile.directory, named=bool(names))
         if not names and not (settings and settings.limits):
             names = dict.fromkeys(self.profile.values.get("mailboxes", ()), "")
-        if names and everything:
+        if names and self.options.get("all_mailboxes"):
             raise UsageError("--all-mailboxes and names of mailboxes are both given", hint="Give one of them.")
-        return tuple(names) if settings is None else addresses(settings, names, everything=everything)
+        return names, settings
+
+    @cached_property
+    def recipients(self) -> Recipients | None:
+        """What a directory made of the names, or listed; None where none is asked."""
+        from excise.cli.directory import recipients
+
+        names, settings = self._meant
+        everything = bool(self.options.get("all_mailboxes"))
+        return None if settings is None else recipients(settings, names, everything=everything)
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The names of the mailboxes that are meant; empty for all of the sources. With a directory they are
+        addresses."""
+        return tuple(self._meant[0]) if self.recipients is None else self.recipients.addresses
+
+    @property
+    def directory(self) -> dict[str, Any] | None:
+        """What the plan says of the directory: what was asked of it, and what it came to."""
+        from excise.api.directory import directory_name
+
+        names, settings = self._meant
+        if settings is None or self.recipients is None:
+            return None
+        found = [{"address": r.address, "type": r.type.value, "source": r.source} for r in self.recipients.mailboxes]
+        return {"url": directory_name(settings.url), "named": list(names), "found": found}
 
     def policy(self) -> Effective:
         """The policy in force, after it was asked whether this user may, with this ticket and reason."""
@@ -293,10 +319,20 @@ class Given:
 
     def scope(self) -> Scope:
         """The mailboxes that are meant; nothing is opened to find them where the policy refuses."""
-        from excise.store_api.discovery import find_mailboxes
-
         self.policy()
-        return find_mailboxes(self.sources, self.wanted, self.parts)
+        return self.mailboxes()
+
+    def mailboxes(self) -> Scope:
+        """The mailboxes that are meant, whatever the policy says of working on them. Members of a list that nobody
+        knows are among what is not searched."""
+        from excise.store_api.discovery import find_mailboxes
+        from excise.store_api.protocols import NotSearched
+
+        scope = find_mailboxes(self.sources, self.wanted, self.parts)
+        if self.recipients is not None:
+            scope.passed_over += self.recipients.passed_over
+            scope.not_searched += [NotSearched(name, why) for name, why in self.recipients.unread]
+        return scope
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -408,6 +444,7 @@ class Given:
             rewrite,
             self.parts,
             pst_per=self.pst_per(),
+            directory=self.directory,
         )
 
     def authorisation(self) -> Authorisation:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class Replacing:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the user asked for."""
+    """What the user asked for. ``directory``: which directory made ``wanted`` of what was named, and how."""
 
     action: Action
     criteria: Criteria
@@ -72,6 +72,7 @@ class Order:
     parts: tuple[str, ...] = ()
     replacing: Replacing | None = None
     pst_per: str = "mailbox"
+    directory: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +327,7 @@ def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, 
             "sources": order.sources,
             "mailboxes": order.wanted,
             **({"parts": order.parts} if order.parts else {}),
+            **({"directory": order.directory} if order.directory else {}),
             "expect_mailboxes": order.expect_mailboxes,
             "passed_over": scope.passed_over,
             "other_files": scope.other_files,

@@ -80,6 +80,7 @@ def order_of(plan: Plan, max_total: int | None) -> Order:
             compact=bool(header.get("compact")),
             rewrite=bool(header.get("rewrite")),
             pst_per="case" if header.get("pst_per") == "case" else "mailbox",
+            directory=scope.get("directory"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise DoesNotVerify(f"{plan.directory}: expected the header of a plan, found something else") from error

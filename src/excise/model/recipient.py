@@ -9,9 +9,10 @@ from typing import Protocol
 
 
 class RecipientType(StrEnum):
-    """What a recipient is, by the names that Exchange's own tools use."""
+    """What a recipient is, by the names of Exchange's own tools; ``mailbox`` where its type is not known."""
 
     USER = "user"
+    MAILBOX = "mailbox"
     LINKED = "linked"
     LEGACY = "legacy"
     SHARED = "shared"
@@ -35,6 +36,7 @@ class RecipientType(StrEnum):
 _WITH_MAILBOX = frozenset(
     {
         RecipientType.USER,
+        RecipientType.MAILBOX,
         RecipientType.LINKED,
         RecipientType.LEGACY,
         RecipientType.SHARED,
@@ -73,10 +75,15 @@ class Recipient:
 
 @dataclass(slots=True)
 class Recipients:
-    """What names or a listing came to: mailboxes, each once, in the order found; what has none here, and why."""
+    """What names or a listing came to: mailboxes, each once, in the order found; what has none here, and why.
+
+    ``unread``: what may stand for mailboxes that nobody could tell us of (a list that cannot be expanded), each with
+    the reason: no scope that it belongs to was searched whole.
+    """
 
     mailboxes: list[Recipient] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
+    unread: list[tuple[str, str]] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
 
     def add(self, found: Recipient) -> None:
@@ -99,3 +106,10 @@ class AddressBook(Protocol):
         """The mailboxes that ``names`` mean: SMTP addresses, legacy distinguished names, names of groups, which are
         expanded. A name that is not known, or that fits more than one entry, is an error: nothing is left out in
         silence. ``places``: name -> where it is written, for errors and for ``source``."""
+
+
+class AddressList(AddressBook, Protocol):
+    """An address book that can be listed."""
+
+    def mailboxes(self) -> Recipients:
+        """Every mailbox that it lists; an error where it cannot be listed whole."""

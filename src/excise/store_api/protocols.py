@@ -39,6 +39,7 @@ from typing import BinaryIO, Protocol, runtime_checkable
 
 from excise.model.item import Deposit, Disposal, Fetched, Placed, Removal, Target, Whereabouts
 from excise.model.message import MessageView
+from excise.model.recipient import AddressList
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +307,14 @@ class Measuring(Protocol):
 
     def measure(self, info: MailboxInfo) -> Measure:
         """How much the mailbox holds; what cannot be learnt is None, and no error."""
+
+
+@runtime_checkable
+class KnowsAddresses(Protocol):
+    """A store whose server has an address book: it says whose mailboxes there are, and who is in which list."""
+
+    def address_book(self, locator: str) -> AddressList:
+        """The address book of the server at ``locator``; nothing is asked of it yet."""
 
 
 @runtime_checkable

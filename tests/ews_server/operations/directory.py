@@ -87,7 +87,9 @@ def expand_dl(call: Call) -> Element:
         return call.response([error_message(call.operation, error)])
     known = {entry.address: entry for entry in entries(call)}
     members = [_member(known.get(member.lower()), member) for member in group.members]
-    expansion = m("DLExpansion", None, *members, TotalItemsInView=str(len(members)), IncludesLastItemInRange=flag(True))
+    given = members[: call.quirks.most_members or None]
+    whole = flag(len(given) == len(members))
+    expansion = m("DLExpansion", None, *given, TotalItemsInView=str(len(members)), IncludesLastItemInRange=whole)
     return call.response([message(call.operation, expansion)])
 
 
@@ -102,7 +104,7 @@ def find_people(call: Call) -> Element:
     words = call.text("m:QueryString").casefold()
     found = [entry for entry in entries(call) if not entry.hidden and (not words or _resolves(entry, words))]
     view = call.find("m:IndexedPageItemView")
-    page = paging.cut(found, view, _MOST)
+    page = paging.cut(found[: call.quirks.most_people or None], view, _MOST)
     first = view.get("Offset", "0") if view is not None else "0"
     return m(
         "FindPeopleResponse",

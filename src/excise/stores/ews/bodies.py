@@ -191,3 +191,25 @@ def create_folder(parent: FolderRef, name: str) -> str:
         f"<m:CreateFolder><m:ParentFolderId>{parent.xml}</m:ParentFolderId><m:Folders><t:Folder>"
         f"<t:FolderClass>IPF.Note</t:FolderClass><t:DisplayName>{text(name)}</t:DisplayName></t:Folder></m:Folders></m:CreateFolder>"
     )
+
+
+def resolve_names(entry: str) -> str:
+    """ResolveNames in the directory alone, and not in anybody's contacts."""
+    return (
+        '<m:ResolveNames ReturnFullContactData="false" SearchScope="ActiveDirectory">'
+        f"<m:UnresolvedEntry>{text(entry)}</m:UnresolvedEntry></m:ResolveNames>"
+    )
+
+
+def expand_list(address: str) -> str:
+    """ExpandDL: one level of the list's members."""
+    return f"<m:ExpandDL><m:Mailbox><t:EmailAddress>{text(address)}</t:EmailAddress></m:Mailbox></m:ExpandDL>"
+
+
+def find_people(offset: int, count: int) -> str:
+    """FindPeople, one page of the address list."""
+    return (
+        "<m:FindPeople><m:PersonaShape><t:BaseShape>Default</t:BaseShape></m:PersonaShape>"
+        f'<m:IndexedPageItemView MaxEntriesReturned="{count}" Offset="{offset}" BasePoint="Beginning"/>'
+        '<m:ParentFolderId><t:DistinguishedFolderId Id="directory"/></m:ParentFolderId></m:FindPeople>'
+    )

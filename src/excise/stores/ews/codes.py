@@ -85,7 +85,8 @@ _HINTS = {
     "rights of a delegate: EXCISE_EWS_ACCESS=delegate (docs/guide/exchange.md).",
     "ErrorAccessDenied": "Grant the account full access to this mailbox, or the role ApplicationImpersonation "
     "(docs/guide/exchange.md).",
-    "ErrorNonExistentMailbox": "Check the address: the server knows no mailbox of that name.",
+    "ErrorNonExistentMailbox": "Check the address: the server knows no mailbox of that name. The members of "
+    "a distribution list are meant with --directory ews://HOST beside it.",
     "ErrorNonPrimarySmtpAddress": "Give the mailbox's primary address.",
     "ErrorMailboxMoveInProgress": "Try again when the mailbox has been moved.",
     "ErrorMailboxStoreUnavailable": "Its database is not mounted, or fails over: try again later.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from excise.core.errors import ExciseError, UsageError
 from excise.model.item import Disposal
+from excise.model.recipient import AddressList
 from excise.store_api.protocols import Capabilities, Mailbox, MailboxInfo, Measure, NotSearched, Store
 from excise.stores.ews.place import KIND, Part, Place, is_address
 
@@ -41,7 +42,7 @@ class EwsStore:
         if not place.address and place.part is not Part.PUBLIC:
             raise UsageError(
                 f"{locator}: name the mailboxes of this server",
-                hint="Add --mailbox ann@example.com, or --mailboxes FILE.",
+                hint="Add --mailbox ann@example.com, or --mailboxes FILE; for a list or everybody, --directory ews://HOST.",
             )
         yield _probe(place)
 
@@ -71,6 +72,15 @@ class EwsStore:
         from excise.stores.ews.measuring import measure
 
         return measure(_account(Place.parse(info.locator)))
+
+    def address_book(self, locator: str) -> AddressList:
+        """The server's address book, asked in the name of the mailbox that ``locator`` names, if it names one."""
+        from excise.stores.ews.account import Account
+        from excise.stores.ews.address_book import EwsAddressBook
+        from excise.stores.ews.settings import read_settings
+
+        place = Place.parse(locator)
+        return EwsAddressBook(Account(place, server_at(place), place.access or read_settings().access))
 
     def open(self, locator: str, *, writable: bool = False) -> Mailbox:
         """Open one part of one mailbox."""
