@@ -27,6 +27,7 @@ from engine.mail_files import (
 )
 from excise.case import part_pst
 from excise.engine.states import TRANSITIONS, Event, State
+from excise.engine.unit import UnitRun
 from excise.model.item import Outcome, Removal
 from excise.stores.mbox.mailbox import MboxMailbox
 
@@ -244,6 +245,26 @@ def test_s06_a_plan_that_lists_something_else_is_refused(mail: Path, case: Path)
     assert done.code == 3
     assert "S06" in done.err
     assert excise_cli("verify", case).code == 5
+
+
+def test_s06_a_plan_that_changes_while_it_runs_is_not_followed(
+    mail: Path, case: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each mailbox reads the plan anew, and takes nothing but the one that was confirmed."""
+    assert plan(mail, case, "--disposal", "hard").code == 0
+    header, before = case / "plan/0001/header.json", bytes_below(mail)
+    first = UnitRun.run
+
+    def changed(unit: UnitRun) -> None:
+        header.write_bytes(header.read_bytes().replace(b'"max_share":25.0', b'"max_share":95.0'))
+        first(unit)
+
+    monkeypatch.setattr(UnitRun, "run", changed)
+    done = run(case)
+    assert done.code == 5, done.text
+    assert "expected the plan" in done.text
+    touched = {name for name, content in bytes_below(mail).items() if before[name] != content}
+    assert len(touched) == 1  # the one mailbox that had read it before
 
 
 def test_s06_an_item_that_changed_is_skipped(mail: Path, case: Path) -> None:

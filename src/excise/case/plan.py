@@ -14,6 +14,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -188,8 +189,7 @@ def read_plan(case: Case, number: int | None = None) -> Plan:
     path = case.plan_dir(number) / HEADER
     data = read_regular(path)
     try:
-        header = json.loads(data)
-        units = tuple(_unit(unit) for unit in header["units"])
+        header, units = _parsed(data)
         action = Action(header["action"])
         if header["case"] != case.id or header["plan"] != number:
             raise DoesNotVerify(
@@ -198,6 +198,13 @@ def read_plan(case: Case, number: int | None = None) -> Plan:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DoesNotVerify(f"{path}: expected the header of a plan, found something else ({error})") from error
     return Plan(number, action, header, units, sha256_hex(data), path.parent)
+
+
+@lru_cache(maxsize=1)
+def _parsed(data: bytes) -> tuple[Mapping[str, Any], tuple[UnitPlan, ...]]:
+    """The header in ``data``, and its units: every unit of a run reads the same one."""
+    header = json.loads(data)
+    return header, tuple(_unit(unit) for unit in header["units"])
 
 
 def _unit(values: dict[str, Any]) -> UnitPlan:

@@ -250,9 +250,14 @@ class Judge:
         return said
 
 
+def needs_approval(policy: Policy, plan: Plan) -> bool:
+    """True where somebody has to approve ``plan``."""
+    return bool(rules_for(policy, plan)) or operator_signs(policy, plan)
+
+
 def require_approval(case: Case, plan: Plan, policy: Policy, records: Sequence[Mapping[str, Any]]) -> list[Signed]:
     """The statements by which ``plan`` is approved; ApprovalMissing, with what is missing, where it is not."""
-    if not rules_for(policy, plan) and not operator_signs(policy, plan):
+    if not needs_approval(policy, plan):
         return []
     judge = Judge(case, plan, policy, records)
     good = judge.statements()

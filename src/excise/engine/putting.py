@@ -13,7 +13,7 @@ from typing import Any
 
 from excise.case.chain import ChainedLog
 from excise.case.layout import Case
-from excise.case.plan import Plan, UnitPlan, read_matches, read_plan
+from excise.case.plan import Plan, UnitPlan, read_matches
 from excise.core.errors import ExciseError, Unfinished
 from excise.engine.authority import check_authority
 from excise.engine.channel import Channel
@@ -229,7 +229,7 @@ class PutRun(ABC):
 def run_put_unit(kind: type[PutRun], task: UnitTask, channel: Channel) -> UnitResult:
     """Run or go on with one mailbox's messages."""
     case = Case(task.root)
-    plan = read_plan(case, task.plan)
+    plan = task.read_plan(case)
     unit = kind(case, plan, plan.unit(task.unit), channel)
     try:
         try:

@@ -194,7 +194,7 @@ def _has(audit: ChainedLog, kind: str, plan: Plan) -> bool:
 def _run_units(
     case: Case, plan: Plan, audit: ChainedLog, result: RunResult, jobs: int, progress: Progress, stop: threading.Event
 ) -> None:
-    tasks = [UnitTask(case.root, plan.number, unit.unit) for unit in plan.units if unit.matches]
+    tasks = [UnitTask(case.root, plan.number, unit.unit, plan.sha256) for unit in plan.units if unit.matches]
     putting = {Action.RESTORE: run_restore_unit, Action.IMPORT: run_import_unit}
     work: Callable[[UnitTask, Channel], UnitResult] = putting.get(plan.action, run_unit)
     local = all(registry.store(unit.kind).capabilities.local_files for unit in plan.units if unit.matches)

@@ -64,11 +64,22 @@ _RESUME = "Mend the cause, then: excise resume CASE"
 
 @dataclass(frozen=True, slots=True)
 class UnitTask:
-    """A unit to run: which case, which plan, which unit."""
+    """A unit to run: which case, which plan (and the SHA-256 that was confirmed), which unit."""
 
     root: Path
     plan: int
     unit: int
+    plan_sha256: str
+
+    def read_plan(self, case: Case) -> Plan:
+        """The plan, read anew; a DoesNotVerify where it is not the one that was confirmed (S06)."""
+        plan = read_plan(case, self.plan)
+        if plan.sha256 != self.plan_sha256:
+            raise DoesNotVerify(
+                f"{plan.directory}: expected the plan {self.plan_sha256[:16]}…, found {plan.sha256[:16]}…",
+                hint="It was changed while the run went on. Restore the file, then: excise resume CASE",
+            )
+        return plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -511,7 +522,7 @@ class UnitRun:
 def run_unit(task: UnitTask, channel: Channel) -> UnitResult:
     """Run or go on with one unit. An ``ExciseError`` ends it with its items still open, to be resumed."""
     case = Case(task.root)
-    plan = read_plan(case, task.plan)
+    plan = task.read_plan(case)
     unit = UnitRun(case, plan, plan.unit(task.unit), channel)
     try:
         try:
