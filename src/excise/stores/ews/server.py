@@ -222,14 +222,7 @@ class Server:
         headers = {"X-AnchorMailbox": mailbox} if mailbox else {}
         with self._connection() as (session, held):
             self.requests[operation] += 1
-            with session.post(
-                self.url,
-                data=data,
-                headers=headers,
-                timeout=self._settings.timeout,
-                stream=True,
-                allow_redirects=False,
-            ) as answer:
+            with self._post(session, data, headers) as answer:
                 status, head = int(answer.status_code), {k.lower(): v for k, v in answer.headers.items()}
                 if status == 401 and not again and self._proved and self._login.auth is Auth.OAUTH2:
                     raise _TokenExpired
@@ -290,6 +283,10 @@ class Server:
                 self._sessions = Sessions(self.url, self._login, self._settings)
             sessions = self._sessions
         return sessions.open()
+
+    def _post(self, session: Any, data: bytes, headers: dict[str, str]) -> Any:
+        assert self._sessions is not None  # noqa: S101 - it made the session
+        return self._sessions.post(session, data, headers, self._settings.timeout)
 
     def _renew_token(self) -> None:
         self.close()

@@ -8,12 +8,14 @@ repeated (docs/adr/0006-ews-service-layer.md).
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import requests
 import requests.adapters
 from exchangelib import BASIC, NTLM, OAUTH2, Configuration, Credentials, FailFast, OAuth2Credentials
 from exchangelib.protocol import BaseProtocol
+from requests.hooks import default_hooks
 
 from excise.core.errors import UsageError
 from excise.stores.ews.settings import Auth, Login, Settings
@@ -52,12 +54,36 @@ class Sessions(BaseProtocol):  # type: ignore[misc]
 
     def open(self) -> Session:
         """A new session, logged in with its first request (OAuth 2.0: a token is fetched now)."""
-        return self.create_session()
+        session = self.create_session()
+        session.endpoint = self.service_endpoint
+        if not hasattr(session, "token"):
+            # Making a request anew takes requests as long as sending it does: what is the same in all is made once.
+            plain = requests.Request("POST", session.endpoint, auth=_unsigned)
+            session.prepared = session.prepare_request(plain)
+            session.prepared._cookies = session.cookies
+        return session
 
     def forget_token(self) -> None:
         """Have the next session fetch a new token (OAuth 2.0)."""
         with self.credentials.lock:
             self.credentials.access_token = None
+
+    def post(self, session: Session, data: bytes, headers: Mapping[str, str], timeout: float) -> Any:
+        """Send ``data`` through ``session``: its answer, of which the head was read. No redirection is followed."""
+        if hasattr(session, "token"):
+            # It puts its token into each request as it is made.
+            return session.post(
+                session.endpoint, data=data, headers=headers, timeout=timeout, stream=True, allow_redirects=False
+            )
+        request = session.prepared.copy()
+        # A copy shares its hooks, to which a login adds its own each time.
+        request.hooks = default_hooks()
+        request.headers.update(headers)
+        if session.cookies:
+            request.prepare_cookies(session.cookies)
+        request.prepare_body(data, None)
+        request.prepare_auth(session.auth)
+        return session.send(request, timeout=timeout, stream=True, allow_redirects=False, proxies=session.proxies)
 
     def raw_session(self, prefix: str, **more: Any) -> Session:
         """A session that trusts what the settings say, and asks neither .netrc nor the environment."""
@@ -67,6 +93,11 @@ class Sessions(BaseProtocol):  # type: ignore[misc]
         # Nor is a secret sent on to where a token service points.
         session.get_redirect_target = lambda _: None
         return session
+
+
+def _unsigned(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """The login is added to each request when it is sent."""
+    return request
 
 
 def _offered(url: str, settings: Settings) -> Auth:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
@@ -168,16 +169,18 @@ def _answer(message: Element, bulk: Mapping[str, Base64]) -> Answer:
     kind = message.get("ResponseClass")
     if not code or (code == "NoError") != (kind == "Success"):
         code = code if code and code != "NoError" else f"no response code in a response of the class {kind}"
-    inner = _values(message).get("InnerErrorResponseCode")
+    # What succeeded may be large, and has no details that are worth a walk through it.
+    values = {} if code == "NoError" and message.find(f"{_M}MessageXml") is None else _values(message)
+    inner = values.get("InnerErrorResponseCode")
     words = (message.findtext(f"{_M}MessageText") or "").strip()
     if inner and inner != code:
         # ErrorInternalServerError is what Exchange wraps its quota errors in; the inner code says what happened.
         code, words = inner, f"{words} (in {code})"
-    return Answer(shown(code, 120), shown(words, 500), message, _pause(_values(message)), bulk)
+    return Answer(shown(code, 120), shown(words, 500), message, _pause(values), bulk)
 
 
 def _values(element: Element) -> dict[str, str]:
-    found = element.iterfind(f".//{_T}Value")
+    found = element.iter(f"{_T}Value")
     return {value.get("Name", ""): (value.text or "").strip() for value in found if value.get("Name")}
 
 
@@ -206,12 +209,12 @@ def _version(root: Element) -> str:
 
 def find(element: Element, path: str) -> Element | None:
     """The first element at ``path``, whose steps are names of the types' namespace (``m:`` before a message's)."""
-    return element.find("/".join(_named(step) for step in path.split("/")))
+    return element.find(_path(path))
 
 
 def find_all(element: Element, path: str) -> Sequence[Element]:
     """Every element at ``path``."""
-    found: Sequence[Element] = element.findall("/".join(_named(step) for step in path.split("/")))
+    found: Sequence[Element] = element.findall(_path(path))
     return found
 
 
@@ -249,6 +252,11 @@ def moment(value: str | None) -> datetime | None:
     except ValueError:
         return None
     return found.astimezone(UTC) if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+@cache
+def _path(path: str) -> str:
+    return "/".join(_named(step) for step in path.split("/"))
 
 
 def _named(step: str) -> str:
