@@ -38,7 +38,7 @@ class Server:
     """An EWS server over a world; `with Server(world) as server` starts and stops it.
 
     `schemas` is the directory of Microsoft's XSDs: each request and each answer is then validated and complaints stand
-    in `log.complaints`. `latency` (seconds) passes before each answer. With `certificate` (PEM file) and `key` it
+    in `log.complaints`. Each answer takes `latency` (seconds) at least. With `certificate` (PEM file) and `key` it
     speaks TLS.
     `commit` is called after each request that changed the world, before it is answered. A `controlled` server also
     takes faults and tells of itself over HTTP, see `control`. `authentication` are the schemes it takes, see `login`.
@@ -216,6 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
         """A SOAP request."""
         ews = self.server.ews
         data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self._began = time.monotonic()
         if self._owing:
             # The client takes it for the answer to this request, whose own answer comes one request late.
             self._send(200, envelope([], answers.stray(), ews.quirks.prefix), ews.quirks.content_type)
@@ -273,8 +274,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "drop_after" in kinds:
             self._hang_up()
             return
-        if ews.latency:
-            time.sleep(ews.latency)
+        time.sleep(max(0.0, self._began + ews.latency - time.monotonic()))
         self._send(status, data, ews.quirks.content_type, cut=kinds.get("cut"))
         self._owing = "desync" in kinds
 

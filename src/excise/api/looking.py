@@ -16,7 +16,7 @@ from excise.core.errors import Refused, SourceUnavailable
 from excise.core.files import make_directories, os_error
 from excise.criteria import Criteria
 from excise.engine.authority import allowed, check_person
-from excise.engine.channel import Channel, Progress, UnitError, run_units
+from excise.engine.channel import Channel, Progress, UnitError, jobs_for, run_units
 from excise.engine.search import Match, NotTested, Searched, open_and_search
 from excise.policy.effective import effective_policy
 from excise.store_api import registry
@@ -44,7 +44,7 @@ class Proof:
 
 @dataclass(slots=True)
 class Setting:
-    """How to work: parallel jobs (0: one a processor), who shows progress, the flag that stops at a safe point.
+    """How to work: parallel jobs (0: what suits the stores), who shows progress, the flag that stops at a safe point.
 
     ``policy_file``: a policy beside those that are found, which it can only tighten.
     """
@@ -55,11 +55,6 @@ class Setting:
     announce: Callable[[str], None] = lambda _head: None
     proof: Proof = field(default_factory=Proof)
     policy_file: Path | None = None
-
-    @property
-    def workers(self) -> int:
-        """The number of parallel jobs."""
-        return self.jobs or len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +153,10 @@ def search(
     for lost in scope.not_searched[lost_before:]:
         yield SearchedMailbox(MailboxInfo("", "", lost.name, ""), error=UnitError(lost.reason, lost.exit_code))
     local = all(registry.store(task.info.kind).capabilities.local_files for task in tasks)
+    jobs = jobs_for(setting.jobs, (task.info.kind for task in tasks))
     try:
         for task, result in run_units(
-            _search_one, tasks, jobs=setting.workers, local=local, progress=setting.progress, stop=setting.stop
+            _search_one, tasks, jobs=jobs, local=local, progress=setting.progress, stop=setting.stop
         ):
             found = SearchedMailbox(task.info, error=result) if isinstance(result, UnitError) else result
             records.append(

@@ -129,7 +129,10 @@ def work_options(command: Command) -> Command:
     """How to work and what to show."""
     made = [
         click.option(
-            "--jobs", type=click.IntRange(1), metavar="N", help="Mailboxes worked on at once (default: processors)."
+            "--jobs",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Mailboxes worked on at once (default: processors; on a server, twice the connections).",
         ),
         click.option("--json", "as_json", is_flag=True, help="One JSON object a line on stdout."),
         click.option("--quiet", is_flag=True, help="Only results and errors."),

@@ -12,7 +12,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from typing import Any, Protocol, TypeVar
 
 from excise.core.errors import ExciseError, Interrupted
 from excise.core.files import os_error
+from excise.store_api import registry
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -87,6 +88,15 @@ def _die_with(parent: int) -> None:
 def _work(function: Callable[[Task, Channel], Result], task: Task) -> Result:
     assert _channel is not None  # noqa: S101 - set by _start_worker in every worker
     return function(task, _channel)
+
+
+def jobs_for(jobs: int, kinds: Iterable[str]) -> int:
+    """How many units of stores of ``kinds`` to work on at once: ``jobs``, or where that is 0 what suits the stores."""
+    return (
+        jobs
+        or max((registry.store(kind).capabilities.jobs for kind in set(kinds)), default=0)
+        or len(os.sched_getaffinity(0))
+    )
 
 
 def run_units(

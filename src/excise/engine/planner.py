@@ -21,7 +21,7 @@ from excise.core.errors import Interrupted, Refused, UsageError
 from excise.core.files import free_space
 from excise.criteria import Criteria
 from excise.engine.authority import HELD, allowed, limited, narrow_only
-from excise.engine.channel import Channel, Progress, UnitError, run_units
+from excise.engine.channel import Channel, Progress, UnitError, jobs_for, run_units
 from excise.engine.remaking import plan_remaking
 from excise.engine.search import Match, NotTested, Searched, open_and_search
 from excise.model.item import Action, Disposal
@@ -166,6 +166,7 @@ def make_plan(
     )
     local = all(registry.store(task.info.kind).capabilities.local_files for task in tasks)
     units = []
+    jobs = jobs_for(jobs, (task.info.kind for task in tasks))
     for task, result in run_units(_search_unit, tasks, jobs=jobs, local=local, progress=progress, stop=stop):
         unit = result
         if isinstance(result, UnitError):

@@ -36,7 +36,7 @@ from excise.core.files import os_error, write_durably
 from excise.core.marker import CASE_FILE
 from excise.engine.approval import ApprovalMissing
 from excise.engine.authority import Checked, check_authority
-from excise.engine.channel import Channel, Progress, UnitError, run_units
+from excise.engine.channel import Channel, Progress, UnitError, jobs_for, run_units
 from excise.engine.gathering import gather
 from excise.engine.import_run import run_import_unit
 from excise.engine.journal import ItemStatus, Journal, read_journal
@@ -102,8 +102,9 @@ def execute(
 ) -> RunResult:
     """Run ``plan``, or go on with it. ``announce`` is told the audit head before anything is removed.
 
-    ``finish``: items that are still open at the end are recorded as failed, so that the bag can be sealed; without it
-    a bag is not sealed either while a mailbox could not be searched again for what was removed from it (S20).
+    ``jobs``: as in ``jobs_for``. ``finish``: items that are still open at the end are recorded as failed, so that the
+    bag can be sealed; without it a bag is not sealed either while a mailbox could not be searched again for what was
+    removed from it (S20).
     """
     if _has(audit, "run-finished", plan):
         raise UsageError(
@@ -198,6 +199,7 @@ def _run_units(
     putting = {Action.RESTORE: run_restore_unit, Action.IMPORT: run_import_unit}
     work: Callable[[UnitTask, Channel], UnitResult] = putting.get(plan.action, run_unit)
     local = all(registry.store(unit.kind).capabilities.local_files for unit in plan.units if unit.matches)
+    jobs = jobs_for(jobs, (unit.kind for unit in plan.units if unit.matches))
     for task, ended in run_units(work, tasks, jobs=jobs, local=local, progress=progress, stop=stop):
         unit = plan.unit(task.unit)
         if isinstance(ended, UnitError):

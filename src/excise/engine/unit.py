@@ -173,8 +173,11 @@ class UnitRun:
         """
         types = [record["type"] for record in self.journal.records]
         begun = len(types) - types[::-1].index(Event.REMOVING) if Event.REMOVING in types else 0
-        rewrites = self.unit.rewrite or registry.store(self.unit.kind).capabilities.rewrites
-        return bool(rewrites) and begun > 0 and "identity" not in types[begun:]
+        return self._may_become_another() and begun > 0 and "identity" not in types[begun:]
+
+    def _may_become_another(self) -> bool:
+        """True where a removal may put a new file in the mailbox's place: nobody else may (S30)."""
+        return bool(self.unit.rewrite) or registry.store(self.unit.kind).capabilities.rewrites
 
     # Preserving
 
@@ -357,7 +360,8 @@ class UnitRun:
             removals = iterate_removals(left, self._take_out(mailbox, left, disposal))
         except ValueError as error:
             raise ExciseError(f"{self.unit.name}: {error}: the store's plug-in does not keep its contract") from error
-        self.journal.note("identity", identity=mailbox.info.identity)
+        if self._may_become_another():
+            self.journal.note("identity", identity=mailbox.info.identity)
         self._settle(mailbox)
         where = mailbox.look([self.target(item) for item in todo])
         outcomes = []
@@ -397,7 +401,9 @@ class UnitRun:
     def _held_whole(self, mailbox: Mailbox | None = None) -> str:
         """Why nothing may be removed from this mailbox, by the plan, the policy and, where it is open, its store."""
         planned = self.unit.hold.removeprefix(HELD) if self.unit.hold.startswith(HELD) else ""
-        return planned or holds_now(self.plan).mailbox(self.unit.name) or (mailbox and mailbox.info.hold) or ""
+        tells = registry.store(self.unit.kind).capabilities.reports_holds
+        told = mailbox.info.hold if mailbox is not None and tells else ""
+        return planned or holds_now(self.plan).mailbox(self.unit.name) or told or ""
 
     def _settle(self, mailbox: Mailbox) -> None:
         """See to it that a removal left nothing beside the mailbox (a replaced file holds what was removed)."""
@@ -439,6 +445,8 @@ class UnitRun:
         planned |= {line["id"] for line in iterate_excluded(self.plan, self.unit)}
         planned |= set(self.plan.header.get("replaces_for", {}).get("left", ()))
         criteria = Criteria.from_canonical(self.plan.header["criteria"])
+        # In another mailbox there would be nothing either.
+        self.check_identity(mailbox)
         searched = search_mailbox(mailbox, criteria, Searched(), self.channel)
         found = {match.id: match.version for match in searched if isinstance(match, Match)}
         # A twin that was delivered meanwhile may have a removed item's id (ids count equal messages): the store knows.

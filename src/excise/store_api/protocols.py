@@ -53,6 +53,7 @@ class Capabilities:
     ``removal_refused_because``: why ``disposals`` is empty, for the user.
     ``compacts``: its mailboxes are ``Compacting``. ``takes_items``: a deposit's ``item`` is put property for property.
     ``remakes``: its mailboxes are ``Remaking``.
+    ``jobs``: mailboxes worked on at once where nothing else is asked for; 0 for one a processor.
     ``reports_holds``: ``MailboxInfo.hold`` is never None.
     """
 
@@ -68,6 +69,7 @@ class Capabilities:
     compacts: bool = False
     takes_items: bool = False
     remakes: bool = False
+    jobs: int = 0
 
     @property
     def default_disposal(self) -> Disposal | None:

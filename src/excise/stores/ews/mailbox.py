@@ -20,7 +20,7 @@ from excise.stores.ews.place import KIND
 from excise.stores.ews.putting import Putting
 from excise.stores.ews.removing import Removing
 from excise.stores.ews.server import refusal
-from excise.stores.ews.tree import FolderTree, read_identity, read_tree
+from excise.stores.ews.tree import FolderTree, Start, identity_of, read_identity, read_start, read_tree
 from excise.stores.ews.versions import Versions
 
 #: Seconds for which what was just read is what is there now.
@@ -34,6 +34,8 @@ class EwsMailbox:
     def __init__(self, account: Account, *, writable: bool) -> None:
         """Read its folders; an ExciseError where it cannot be opened."""
         self._account, self._writable = account, writable
+        self._start: Start = {}
+        self._start_at = self._identity_at = (-1, 0.0)
         self._tree = self._read()
         self._closed = False
         account.server.enter()
@@ -45,7 +47,10 @@ class EwsMailbox:
     def info(self) -> MailboxInfo:
         """The mailbox that is there now: asked for, unless that was the last thing we asked, a moment ago."""
         if not self._is_fresh(self._identity_at):
-            self._ask_identity()
+            # With what the folders begin with, in the same request: mostly they are read next.
+            self._start = read_start(self._account)
+            self._identity = identity_of(self._start, self._account)
+            self._identity_at = self._start_at = self._now()
         return info_of(self._account, self._identity)
 
     @property
@@ -135,14 +140,17 @@ class EwsMailbox:
             self._account.server.leave()
 
     def _read(self) -> FolderTree:
-        tree = read_tree(self._account)
+        tree = read_tree(self._account, self._start if self._is_fresh(self._start_at) else None)
         self._identity = tree.identity
-        self._identity_at = self._tree_at = (self._account.asked, time.monotonic())
+        self._identity_at = self._tree_at = self._now()
         return tree
 
     def _ask_identity(self) -> None:
         self._identity = read_identity(self._account)
-        self._identity_at = (self._account.asked, time.monotonic())
+        self._identity_at = self._now()
+
+    def _now(self) -> tuple[int, float]:
+        return self._account.asked, time.monotonic()
 
     def _is_fresh(self, read_at: tuple[int, float]) -> bool:
         """True where what was read at ``read_at`` was read just now, and nothing was asked since."""

@@ -70,6 +70,14 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
         ) from error
 
 
+def jobs_wanted() -> int:
+    """How many mailboxes to work on at once: while one waits for its turn or the disk, another one's request goes."""
+    try:
+        return 2 * read_settings().connections
+    except UsageError:
+        return 0  # told when the server is asked for something
+
+
 def _positive(number: float) -> int:
     if not 0 < number < 100_000:
         raise ValueError(f"{number} is not a number above zero")

@@ -28,8 +28,10 @@ class EwsStore:
     @property
     def capabilities(self) -> Capabilities:
         """All disposals, and putting."""
+        from excise.stores.ews.settings import jobs_wanted
+
         disposals = frozenset({Disposal.TRASH, Disposal.SOFT, Disposal.HARD})
-        return Capabilities(KIND, disposals, can_put=True, local_files=False, main_folder="Inbox")
+        return Capabilities(KIND, disposals, can_put=True, local_files=False, main_folder="Inbox", jobs=jobs_wanted())
 
     def claims(self, path: Path, head: bytes) -> bool:
         """False: no file is a server."""
@@ -48,6 +50,8 @@ class EwsStore:
 
     def named(self, locator: str, names: Sequence[str], parts: Sequence[str]) -> Iterator[MailboxInfo | NotSearched]:
         """The ``parts`` (none: what the locator says) of the mailboxes with the addresses ``names``, in their order."""
+        from excise.stores.ews.settings import jobs_wanted
+
         server = Place.parse(locator)
         try:
             chosen = [Part(part) for part in parts] or [server.part]
@@ -64,7 +68,7 @@ class EwsStore:
             return
         # The first one proves the login; the others then go side by side.
         yield _probe(wanted[0])
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(jobs_wanted() or 1) as pool:
             yield from pool.map(_probe, wanted[1:])
 
     def measure(self, info: MailboxInfo) -> Measure:

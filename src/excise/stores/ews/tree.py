@@ -6,7 +6,7 @@ folders are left out: they show what lies in other folders.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from excise.core.text import shown
@@ -90,6 +90,10 @@ class Bins:
     holds: str = ""
 
 
+#: Distinguished ids with what the server says of them.
+Start = Mapping[str, Answer]
+
+
 @dataclass(slots=True)
 class FolderTree:
     """The folders of a part as they were when it was read."""
@@ -130,12 +134,23 @@ def read_probe(account: Account) -> tuple[str, int]:
     return _identity(first, account), sum(_count(folder_of(answer)) for answer in kept if answer.ok)
 
 
-def read_tree(account: Account) -> FolderTree:
-    """Every folder of the part; an ExciseError where its root cannot be opened."""
+def read_start(account: Account) -> Start:
+    """The folders that a tree begins with: its roots, the bins and the main folder."""
+    part = account.place.part
+    wanted = list(dict.fromkeys(name for name in (*ROOTS[part], *_BINS[part], _MAIN.get(part, "")) if name))
+    return dict(zip(wanted, _ask(account, [ref(account, name) for name in wanted]), strict=True))
+
+
+def identity_of(start: Start, account: Account) -> str:
+    """What makes the mailbox the same one, as ``start`` tells; an ExciseError where its root cannot be opened."""
+    return _identity(start[ROOTS[account.place.part][0]], account)
+
+
+def read_tree(account: Account, start: Start | None = None) -> FolderTree:
+    """Every folder of the part; an ExciseError where its root cannot be opened. ``start``: where it was just read."""
     part = account.place.part
     roots, bins = ROOTS[part], _BINS[part]
-    wanted = list(dict.fromkeys(name for name in (*roots, *bins, _MAIN.get(part, "")) if name))
-    answers = dict(zip(wanted, _ask(account, [ref(account, name) for name in wanted]), strict=True))
+    answers = start or read_start(account)
     first = answers[roots[0]]
     if first.code == "ErrorAccessDenied" and account.access is Access.DELEGATE and part is Part.PRIMARY:
         return _single_folders(account, first)
