@@ -284,7 +284,7 @@ class Server:
             sessions = self._sessions
         return sessions.open()
 
-    def _post(self, session: Any, data: bytes, headers: dict[str, str]) -> Any:
+    def _post(self, session: Any, data: bytes | Request, headers: dict[str, str]) -> Any:
         assert self._sessions is not None  # noqa: S101 - it made the session
         return self._sessions.post(session, data, headers, self._settings.timeout)
 

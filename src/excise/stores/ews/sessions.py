@@ -8,7 +8,7 @@ repeated (docs/adr/0006-ews-service-layer.md).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import requests
@@ -68,7 +68,7 @@ class Sessions(BaseProtocol):  # type: ignore[misc]
         with self.credentials.lock:
             self.credentials.access_token = None
 
-    def post(self, session: Session, data: bytes, headers: Mapping[str, str], timeout: float) -> Any:
+    def post(self, session: Session, data: bytes | Iterable[bytes], headers: Mapping[str, str], timeout: float) -> Any:
         """Send ``data`` through ``session``: its answer, of which the head was read. No redirection is followed."""
         if hasattr(session, "token"):
             # It puts its token into each request as it is made.
