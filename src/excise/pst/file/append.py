@@ -24,11 +24,11 @@ class PstAppender:
     def __init__(self, path: str | os.PathLike[str], timeout: float, require_sound: RequireSound) -> None:
         self._name = os.fspath(path)
         self._stack = ExitStack()
-        edit = edit_nodes(Path(path), timeout=timeout, require=lambda ndb: require_sound(opened_again(ndb)))
-        self._editor = self._stack.enter_context(edit)
+        self._editor = self._stack.enter_context(edit_nodes(Path(path), timeout=timeout))
         try:
             with refusing(self._name):
                 self._appender = Appender(self._editor)
+                require_sound(opened_again(self._editor.ndb))
         except BaseException:
             self._stack.close()
             raise

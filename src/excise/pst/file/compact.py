@@ -54,8 +54,8 @@ def compact(
     """
     with open_pst(source) as pst, refusing(pst.source.name):
         _require_writable(pst)
-        require_sound(opened_again(pst.ndb))
         removal = plan_removal(pst.store, without)
+        require_sound(opened_again(pst.ndb))
         writer = NodeWriter(target, like=pst.header)
         copier = _Copier(pst.ndb, writer)
         for entry in pst.ndb.nodes.entries():

@@ -44,16 +44,14 @@ def purge(
     What ``check`` raises leaves the file as it was.
     """
     asked = frozenset(nids)
-    if not asked:
-        return Purged(0, ())
-    edit = edit_nodes(Path(path), timeout=timeout, require=lambda ndb: require_sound(opened_again(ndb)))
-    with edit as editor, refusing(os.fspath(path)):
+    with edit_nodes(Path(path), timeout=timeout) as editor, refusing(os.fspath(path)):
         wanted = asked
         if check is not None:
             locked = opened_again(editor.ndb)
             wanted = frozenset(nid for nid in sorted(asked) if check(locked, nid))
         removal = plan_removal(MessageStore(editor.ndb, CODEC), wanted)
         if wanted:
+            require_sound(opened_again(editor.ndb))
             _apply(editor, removal)
             editor.commit()
         return Purged(len(wanted), tuple(sorted(removal.rebuilt)), tuple(sorted(asked - wanted)))

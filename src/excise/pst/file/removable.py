@@ -29,12 +29,12 @@ def why_not_in_place(
     with open_pst(source) as pst:
         try:
             check_editable("it", pst.source.read(0, IMAGE), pst.source.size)
-            require_sound(opened_again(pst.ndb))
             Survey(pst.ndb)
             removal = plan_removal(pst.store, nids)
             writer = NodeWriter(Nowhere(), like=pst.header)
             for nid in sorted(removal.rebuilt):
                 removal.rebuild(nid, writer, _keep)
+            require_sound(opened_again(pst.ndb))
         except Unsound as error:
             return f"cannot be changed in place: it is damaged: {error.damage.text()}"
         except DamagedInput as error:

@@ -29,7 +29,7 @@ from excise.pst.disk.header import INVALID_AMAP, VALID_AMAP2, Header
 from excise.pst.ndb.build import NO_COUNTER, TreeBuilder, children
 from excise.pst.ndb.edit_allocate import FreeSpace
 from excise.pst.ndb.edit_journal import IMAGE, Journal, State, image
-from excise.pst.ndb.edit_open import Require, open_database
+from excise.pst.ndb.edit_open import open_database
 from excise.pst.ndb.edit_recover import finish, recover_storage
 from excise.pst.ndb.edit_scrub import MapPages
 from excise.pst.ndb.edit_storage import PathStorage, Storage, StorageSource
@@ -44,14 +44,13 @@ _GROWTH = 64
 
 
 @contextmanager
-def edit_nodes(path: str | Path, *, timeout: float = 5.0, require: Require | None = None) -> Iterator[NodeEditor]:
+def edit_nodes(path: str | Path, *, timeout: float = 5.0) -> Iterator[NodeEditor]:
     """An editor of the PST file at ``path``, locked for as long; without ``commit`` the file stays as it was.
 
     Errors as of ``NodeEditor`` and ``PathStorage``; ``timeout`` is how long to wait for a lock, in seconds.
-    ``require`` is asked as soon as the file is locked and can be read, and refuses it by what it raises.
     """
     with PathStorage(path, timeout=timeout) as storage:
-        editor = NodeEditor(storage, require)
+        editor = NodeEditor(storage)
         try:
             yield editor
         finally:
@@ -67,8 +66,8 @@ class NodeEditor(TreeBuilder):
     what remains. Unfinished where an earlier edit was broken off: ``recover`` first.
     """
 
-    def __init__(self, storage: Storage, require: Require | None = None) -> None:
-        self.ndb, survey = open_database(storage, require)
+    def __init__(self, storage: Storage) -> None:
+        self.ndb, survey = open_database(storage)
         header = self.ndb.header
         super().__init__(header.rgnid, header.dwUnique)
         self._storage = storage

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeAlias
-
 from excise.core.errors import DamagedInput, Unfinished
 from excise.pst.disk import maps
 from excise.pst.disk.crypt import CRYPT_CYCLIC
@@ -15,9 +12,6 @@ from excise.pst.ndb.edit_journal import IMAGE
 from excise.pst.ndb.edit_storage import Storage, StorageSource
 from excise.pst.ndb.edit_survey import Survey
 from excise.pst.ndb.read import NodeDatabase
-
-#: Raises where the file is not to be changed, for reasons that are not known at this layer.
-Require: TypeAlias = Callable[[NodeDatabase], None]
 
 _VERSION = 23
 _MAX_UNIQUE = 0xFFFF0000
@@ -33,13 +27,10 @@ class NotEditable(DamagedInput):
     """This file cannot be changed in place. The message says why, the hint what remains."""
 
 
-def open_database(storage: Storage, require: Require | None = None) -> tuple[NodeDatabase, Survey]:
+def open_database(storage: Storage) -> tuple[NodeDatabase, Survey]:
     """The node database of the file in ``storage``, read through and found sound.
 
-    ``require`` is asked before the survey, for the two take much memory, and each gives its own back.
-
-    NotEditable where it cannot be changed in place, Unfinished where a journal stands beside it; what ``require``
-    raises.
+    NotEditable where it cannot be changed in place, Unfinished where a journal stands beside it.
     """
     if storage.read_journal() is not None:
         raise Unfinished(
@@ -49,8 +40,6 @@ def open_database(storage: Storage, require: Require | None = None) -> tuple[Nod
     check_editable(storage.name, storage.read(0, IMAGE), storage.size())
     try:
         ndb = NodeDatabase(StorageSource(storage), DamageLog())
-        if require is not None:
-            require(ndb)
         return ndb, Survey(ndb)
     except Damaged as error:
         raise _refused(storage.name, f"it is damaged: {error}", _DAMAGED) from error
