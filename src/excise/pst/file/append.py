@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
-from excise.pst.file.rewrite import RequireSound, opened_again, refusing
+from excise.pst.file.rewrite import RequireSound, judged, refusing
 from excise.pst.messaging.append import Appender
 from excise.pst.messaging.create_folder import FolderBuilder
 from excise.pst.messaging.new_message import NewMessage
@@ -24,11 +24,12 @@ class PstAppender:
     def __init__(self, path: str | os.PathLike[str], timeout: float, require_sound: RequireSound) -> None:
         self._name = os.fspath(path)
         self._stack = ExitStack()
-        self._editor = self._stack.enter_context(edit_nodes(Path(path), timeout=timeout))
+        editing = edit_nodes(Path(path), timeout=timeout, judge=judged(require_sound))
+        with refusing(self._name):
+            self._editor = self._stack.enter_context(editing)
         try:
             with refusing(self._name):
                 self._appender = Appender(self._editor)
-                require_sound(opened_again(self._editor.ndb))
         except BaseException:
             self._stack.close()
             raise

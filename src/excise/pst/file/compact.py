@@ -13,7 +13,7 @@ from excise.pst.disk.damage import Damage, Damaged, DamageLog
 from excise.pst.disk.formats import UNICODE
 from excise.pst.disk.header import CLIENT_PST
 from excise.pst.file.read import PstFile, open_pst
-from excise.pst.file.rewrite import RequireSound, opened_again, refusing
+from excise.pst.file.rewrite import RequireSound, judged, refusing
 from excise.pst.ltp.rebuild import require_sound
 from excise.pst.messaging.removal import Removal, plan_removal
 from excise.pst.ndb.read import Node, NodeDatabase
@@ -54,8 +54,8 @@ def compact(
     """
     with open_pst(source) as pst, refusing(pst.source.name):
         _require_writable(pst)
+        judged(require_sound)(pst.source)
         removal = plan_removal(pst.store, without)
-        require_sound(opened_again(pst.ndb))
         writer = NodeWriter(target, like=pst.header)
         copier = _Copier(pst.ndb, writer)
         for entry in pst.ndb.nodes.entries():

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from excise.pst.file.read import PstFile
-from excise.pst.file.rewrite import CODEC, RequireSound, opened_again, refusing
+from excise.pst.file.rewrite import CODEC, RequireSound, judged, opened_again, refusing
 from excise.pst.messaging.removal import Removal, plan_removal
 from excise.pst.messaging.store import MessageStore
 from excise.pst.ndb.edit import NodeEditor, edit_nodes
@@ -44,14 +44,14 @@ def purge(
     What ``check`` raises leaves the file as it was.
     """
     asked = frozenset(nids)
-    with edit_nodes(Path(path), timeout=timeout) as editor, refusing(os.fspath(path)):
+    judge = judged(require_sound) if asked else None
+    with refusing(os.fspath(path)), edit_nodes(Path(path), timeout=timeout, judge=judge) as editor:
         wanted = asked
         if check is not None:
             locked = opened_again(editor.ndb)
             wanted = frozenset(nid for nid in sorted(asked) if check(locked, nid))
         removal = plan_removal(MessageStore(editor.ndb, CODEC), wanted)
         if wanted:
-            require_sound(opened_again(editor.ndb))
             _apply(editor, removal)
             editor.commit()
         return Purged(len(wanted), tuple(sorted(removal.rebuilt)), tuple(sorted(asked - wanted)))

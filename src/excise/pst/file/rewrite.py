@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,7 @@ from excise.core.errors import DamagedInput
 from excise.pst.disk.damage import Damage, Damaged
 from excise.pst.file.read import PstFile
 from excise.pst.ndb.read import NodeDatabase
+from excise.pst.ndb.source import Source
 
 #: Raises Unsound where the file is damaged anywhere. The layer above gives it, for a check is not known here.
 RequireSound = Callable[[PstFile], None]
@@ -32,6 +34,17 @@ class Unsound(DamagedInput):
 def opened_again(ndb: NodeDatabase) -> PstFile:
     """The file that ``ndb`` reads, as one that was just opened. It is not to be closed."""
     return PstFile(ndb.source, CODEC)
+
+
+def judged(require_sound: RequireSound) -> Callable[[Source], None]:
+    """``require_sound`` of the file in a source; nothing is kept of what it read."""
+
+    def judge(source: Source) -> None:
+        require_sound(PstFile(source, CODEC))
+        # A file and its folders know each other, and would wait for the collector while the next thing grows.
+        gc.collect()
+
+    return judge
 
 
 @contextmanager

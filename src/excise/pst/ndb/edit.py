@@ -13,7 +13,7 @@ Rules:
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from heapq import merge
@@ -35,6 +35,7 @@ from excise.pst.ndb.edit_scrub import MapPages
 from excise.pst.ndb.edit_storage import PathStorage, Storage, StorageSource
 from excise.pst.ndb.edit_survey import Survey
 from excise.pst.ndb.read import NodeDatabase
+from excise.pst.ndb.source import Source
 from excise.pst.ndb.write_types import NO_TREE, SubnodeEntry, Tree
 
 __all__ = ["NO_TREE", "NodeEditor", "SubnodeEntry", "Tree", "edit_nodes"]
@@ -44,13 +45,16 @@ _GROWTH = 64
 
 
 @contextmanager
-def edit_nodes(path: str | Path, *, timeout: float = 5.0) -> Iterator[NodeEditor]:
+def edit_nodes(
+    path: str | Path, *, timeout: float = 5.0, judge: Callable[[Source], None] | None = None
+) -> Iterator[NodeEditor]:
     """An editor of the PST file at ``path``, locked for as long; without ``commit`` the file stays as it was.
 
-    Errors as of ``NodeEditor`` and ``PathStorage``; ``timeout`` is how long to wait for a lock, in seconds.
+    ``judge`` is asked first whether the locked file may be changed, and raises where not. Errors as of ``NodeEditor``
+    and ``PathStorage``; ``timeout`` is how long to wait for a lock, in seconds.
     """
     with PathStorage(path, timeout=timeout) as storage:
-        editor = NodeEditor(storage)
+        editor = NodeEditor(storage, judge)
         try:
             yield editor
         finally:
@@ -66,8 +70,8 @@ class NodeEditor(TreeBuilder):
     what remains. Unfinished where an earlier edit was broken off: ``recover`` first.
     """
 
-    def __init__(self, storage: Storage) -> None:
-        self.ndb, survey = open_database(storage)
+    def __init__(self, storage: Storage, judge: Callable[[Source], None] | None = None) -> None:
+        self.ndb, survey = open_database(storage, judge)
         header = self.ndb.header
         super().__init__(header.rgnid, header.dwUnique)
         self._storage = storage

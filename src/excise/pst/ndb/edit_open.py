@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from excise.core.errors import DamagedInput, Unfinished
 from excise.pst.disk import maps
 from excise.pst.disk.crypt import CRYPT_CYCLIC
@@ -12,6 +14,7 @@ from excise.pst.ndb.edit_journal import IMAGE
 from excise.pst.ndb.edit_storage import Storage, StorageSource
 from excise.pst.ndb.edit_survey import Survey
 from excise.pst.ndb.read import NodeDatabase
+from excise.pst.ndb.source import Source
 
 _VERSION = 23
 _MAX_UNIQUE = 0xFFFF0000
@@ -27,10 +30,11 @@ class NotEditable(DamagedInput):
     """This file cannot be changed in place. The message says why, the hint what remains."""
 
 
-def open_database(storage: Storage) -> tuple[NodeDatabase, Survey]:
+def open_database(storage: Storage, judge: Callable[[Source], None] | None = None) -> tuple[NodeDatabase, Survey]:
     """The node database of the file in ``storage``, read through and found sound.
 
-    NotEditable where it cannot be changed in place, Unfinished where a journal stands beside it.
+    NotEditable where it cannot be changed in place, Unfinished where a journal stands beside it, and what ``judge``
+    raises, which is asked before anything is kept of the file, so that its memory is free again.
     """
     if storage.read_journal() is not None:
         raise Unfinished(
@@ -38,6 +42,8 @@ def open_database(storage: Storage) -> tuple[NodeDatabase, Survey]:
             hint="Let excise resume finish or undo it first.",
         )
     check_editable(storage.name, storage.read(0, IMAGE), storage.size())
+    if judge is not None:
+        judge(StorageSource(storage))
     try:
         ndb = NodeDatabase(StorageSource(storage), DamageLog())
         return ndb, Survey(ndb)
