@@ -140,8 +140,11 @@ class Survey:
 
     def _check_blocks(self, checked_from: int) -> None:
         ndb = self._ndb
-        by_place = sorted((ib, bid, cb) for bid, ib, cb, _ in ndb.blocks.values() if bid >= checked_from)
-        for (ib, bid, cb), raw in _read_in_runs(ndb.source, by_place):
+        blocks = ndb.blocks
+        # One number for each, not three: there are millions of blocks in a large file.
+        by_place = sorted(ib << 32 | at for at, (bid, ib, _, _) in enumerate(blocks.values()) if bid >= checked_from)
+        places = (blocks.place(each & 0xFFFFFFFF) for each in by_place)
+        for (bid, ib, cb), raw in _read_in_runs(ndb.source, places):
             if not is_sealed(UNICODE, raw, cb, ib, bid):
                 for damage in block_problems(UNICODE, pages.BBTEntry(bid, ib, cb, 0), raw, bid):
                     raise Damaged(damage)
@@ -213,10 +216,10 @@ def _block_pieces(entries: Iterable[tuple[int, int, int, int]], size: int) -> It
 def _read_in_runs(
     source: Source, places: Iterable[tuple[int, int, int]]
 ) -> Iterator[tuple[tuple[int, int, int], bytes]]:
-    """Each of ``places``, (ib, bid, cb) in order, and its block as it is in the file, padding and trailer included."""
+    """Each of ``places``, (bid, ib, cb) in order, and its block as it is in the file, padding and trailer included."""
     start, data = 0, b""
     for place in places:
-        ib, _, cb = place
+        _, ib, cb = place
         size = UNICODE.block_size(cb)
         if not start <= ib <= ib + size <= start + len(data):
             start, data = ib, source.read(ib, _RUN)

@@ -73,6 +73,10 @@ class BlockTable:
         for bid, ib, sizes in zip(self._keys, self._ib, self._sizes, strict=True):
             yield bid, ib, sizes & 0xFFFF, sizes >> shift & 0xFFFF
 
+    def place(self, at: int) -> tuple[int, int, int]:
+        """(bid, ib, cb) of the entry at a position, which is faster than ``at``."""
+        return self._keys[at], self._ib[at], self._sizes[at] & 0xFFFF
+
     def at(self, at: int) -> BBTEntry:
         """The entry at a position."""
         sizes = self._sizes[at]
