@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from typing import IO, BinaryIO
 
 from excise.pst.check.report import ERROR
-from excise.pst.check.run import check_opened
+from excise.pst.check.run import errors_of
 from excise.pst.file import append as _append
 from excise.pst.file import compact as _compact
 from excise.pst.file import purge as _purge
@@ -19,7 +19,7 @@ from excise.pst.file.rewrite import Unsound
 
 def require_sound(pst: PstFile) -> None:
     """Unsound where ``excise.pst.check`` finds an error anywhere in ``pst``, which was just opened."""
-    report = check_opened(pst)
+    report = errors_of(pst)
     if report.damaged:
         errors = (finding for finding in report.findings if finding.grade == ERROR)
         # Of errors that no log had room for only the number is known.

@@ -7,6 +7,7 @@ from excise.pst.check.heaps import check_heaps
 from excise.pst.check.indexes import check_indexes
 from excise.pst.check.messages import MessageChecks
 from excise.pst.check.names import check_names
+from excise.pst.check.plain import PlainMessages
 from excise.pst.check.report import ERROR, WARNING, Report
 from excise.pst.disk import ids
 from excise.pst.disk.damage import Damage
@@ -38,17 +39,20 @@ _ENTRY_IDS = {
 _OPTIONAL_ENTRY_IDS = {0x35E6: "PidTagCommonViewsEntryId"}
 
 
-def check_contents(store: MessageStore, report: Report) -> None:
-    """Check the LTP and messaging layers of an open file into ``report``."""
+def check_contents(store: MessageStore, report: Report, plain: PlainMessages | None = None) -> None:
+    """Check the LTP and messaging layers of an open file into ``report``.
+
+    With ``plain``, which is empty, only for errors: what is plain is not looked at for anything else.
+    """
     for nid, what in _REQUIRED_NODES.items():
         if store.ndb.nodes.find(nid) is None:
             report.add(WARNING, Damage("messaging", "NBT", "nid", what, -1, f"node 0x{nid:x}", "none"))
-    check_heaps(store.ndb, report)
+    check_heaps(store.ndb, report, plain)
     check_names(store, report)
     check_indexes(store, report)
     _check_store(store, report)
     messages = MessageChecks(store.ndb, report)
-    folders = FolderChecks(messages, report)
+    folders = FolderChecks(messages, report, plain)
     for folder in store.folders():
         folders.check(folder)
     messages.sizes.finish()

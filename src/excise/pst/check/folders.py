@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from excise.pst.check.messages import MessageChecks
+from excise.pst.check.plain import PlainMessages, PlainRows
 from excise.pst.check.report import ERROR, NOTE, WARNING, Report
 from excise.pst.disk import ids
 from excise.pst.disk.damage import Damage, Damaged
 from excise.pst.ltp.properties import PropertyContext
-from excise.pst.ltp.table import TableContext
+from excise.pst.ltp.table import Row, TableContext
 from excise.pst.messaging import tags
 from excise.pst.messaging.folder import FailedItem, Folder
-from excise.pst.messaging.message import Message
 
 _NEEDED = {
     tags.DISPLAY_NAME: "PidTagDisplayName",
@@ -25,17 +25,18 @@ _MIRRORED = (*_NEEDED, tags.CONTAINER_CLASS, *_HIDDEN_COUNTS)
 
 
 class FolderChecks:
-    """Checks the folders of one file and what is in them into ``report``."""
+    """Checks the folders of one file and what is in them into ``report``; ``plain`` as in ``check_contents``."""
 
-    def __init__(self, messages: MessageChecks, report: Report) -> None:
+    def __init__(self, messages: MessageChecks, report: Report, plain: PlainMessages | None = None) -> None:
+        self._plain = plain
         self._messages = messages
         self._report = report
 
     def check(self, folder: Folder) -> None:
         """Check ``folder``, its items and its tables."""
         self._report.checked["folders"] += 1
-        unread = self._check_items(folder, folder.messages(), folder.contents)
-        self._check_items(folder, folder.associated(), folder.associated_contents)
+        unread = self._check_items(folder, folder.message_nids, folder.contents)
+        self._check_items(folder, folder.associated_nids, folder.associated_contents)
         # A table of the wide kind that Outlook 2003 wrote for searches is sound; it is not read here.
         self._report.add_log(NOTE if folder.is_search else ERROR, folder.log)
         properties = folder.properties
@@ -61,7 +62,9 @@ class FolderChecks:
             self._add(WARNING, "NBTENTRY", "nidParent", place, f"itself, 0x{folder.nid:x}", f"0x{entry.nidParent:x}")
 
     def _check_counts(self, folder: Folder, properties: PropertyContext, unread: int, place: str) -> None:
-        counts = {tags.CONTENT_COUNT: len(folder.message_nids), tags.CONTENT_UNREAD_COUNT: unread}
+        counts = {tags.CONTENT_COUNT: len(folder.message_nids)}
+        if self._plain is None:
+            counts[tags.CONTENT_UNREAD_COUNT] = unread
         for tag, count in counts.items():
             if tag in properties and (stored := properties.integer(tag)) != count:
                 self._add(WARNING, "folder", _NEEDED[tag], place, count, stored)
@@ -70,15 +73,17 @@ class FolderChecks:
         if properties.get(tags.SUBFOLDERS) not in (None, *truths):
             self._add(WARNING, "folder", "PidTagSubfolders", place, sorted(truths)[0], properties.get(tags.SUBFOLDERS))
 
-    def _check_items(self, folder: Folder, items: Iterator[Message | FailedItem], table: TableContext | None) -> int:
-        """Every item of a folder and the row that mirrors it; gives the number of unread ones."""
+    def _check_items(self, folder: Folder, nids: Sequence[int], table: TableContext | None) -> int:
+        """Every item of a folder and the row that mirrors it; gives the number of unread ones of those looked at."""
         try:
-            rows = {row.row_id: row for row in table.rows()} if table is not None else {}
+            rows = self._rows(table) if table is not None else {}
         except Damaged as error:
             self._report.add(ERROR, error.damage)
             rows = {}
+        if self._plain is not None:
+            nids = [nid for nid in nids if nid in rows or nid not in self._plain]
         unread = 0
-        for item in items:
+        for item in folder.open_all(nids):
             self._report.checked["messages"] += 1
             if isinstance(item, FailedItem):
                 self._report.add(ERROR, item.damage)
@@ -94,6 +99,19 @@ class FolderChecks:
                 self._messages.check_row(row, item)
             self._messages.check(item)
         return unread
+
+    def _rows(self, table: TableContext) -> dict[int, Row]:
+        """The rows by id, without those that are plain and mirror a plain message."""
+        if self._plain is None:
+            return {row.row_id: row for row in table.rows()}
+        rows: dict[int, Row] = {}
+        plain = PlainRows(table)
+        for row in table.rows():
+            if row.row_id in self._plain and row in plain:
+                rows.pop(row.row_id, None)
+            else:
+                rows[row.row_id] = row
+        return rows
 
     def _check_hierarchy(self, folder: Folder, place: str) -> None:
         """The folder's hierarchy table: a row for every child, with the child's own values."""

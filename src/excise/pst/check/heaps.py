@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 from excise.pst.check.bth import check_bth
+from excise.pst.check.plain import PlainMessages
 from excise.pst.check.report import ERROR, WARNING, Report
 from excise.pst.check.tables import TableChecks
 from excise.pst.disk import ids
@@ -23,11 +24,14 @@ from excise.pst.ltp.heap import Heap
 from excise.pst.ndb.read import Node, NodeDatabase
 
 
-def check_heaps(ndb: NodeDatabase, report: Report) -> None:
-    """Check every heap of the NBT and below into ``report``, and for tables their rows."""
+def check_heaps(ndb: NodeDatabase, report: Report, plain: PlainMessages | None = None) -> None:
+    """Check every heap of the NBT and below into ``report``, and for tables their rows.
+
+    Where ``plain`` is given, messages that are plain are put there, and nothing more is asked of them.
+    """
     tables = TableChecks(report)
     seen: set[int] = set()
-    for node in _every_node(ndb, report):
+    for node in _every_node(ndb, report, plain):
         try:
             first = node.data.block(0) if node.data.leaves else b""
         except Damaged as error:
@@ -46,10 +50,12 @@ def check_heaps(ndb: NodeDatabase, report: Report) -> None:
     tables.check_highest(ndb)
 
 
-def _every_node(ndb: NodeDatabase, report: Report) -> Iterator[Node]:
+def _every_node(ndb: NodeDatabase, report: Report, plain: PlainMessages | None) -> Iterator[Node]:
     """Every node of the NBT and below, each subnode tree once; what was found wrong with them goes to the report."""
     walked: set[int] = set()
     for entry in ndb.nodes.entries():
+        if plain is not None and plain.add(entry.nid, entry.bidData, entry.bidSub):
+            continue
         stack = [ndb.open(entry, DamageLog())]
         while stack:
             node = stack.pop()

@@ -184,11 +184,11 @@ class Folder:
 
     def messages(self) -> Iterator[Message | FailedItem]:
         """Every message here, opened; those that cannot be are failed items. Sets ``counts``."""
-        return self._open_all(self.message_nids)
+        return self.open_all(self.message_nids)
 
     def associated(self) -> Iterator[Message | FailedItem]:
         """Every folder-associated item here, as ``messages``."""
-        return self._open_all(self.associated_nids)
+        return self.open_all(self.associated_nids)
 
     def summaries(self, wanted: Collection[str] = tuple(SUMMARY_FIELDS)) -> Iterator[Summary]:
         """A summary of every message here, from the contents table in one pass, then those without a row.
@@ -249,7 +249,8 @@ class Folder:
         """The message ``nid``. Damaged where it is not there or cannot be read."""
         return self.store.open(nid)
 
-    def _open_all(self, nids: Sequence[int]) -> Iterator[Message | FailedItem]:
+    def open_all(self, nids: Sequence[int]) -> Iterator[Message | FailedItem]:
+        """Each of ``nids``, as ``messages``."""
         self.counts = counts = Counts()
         for nid in nids:
             counts.seen += 1
