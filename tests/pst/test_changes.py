@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,8 +14,9 @@ import pytest
 
 import excise.pst
 from excise.pst import NewAttachment, NewMessage, NewProperty
-from excise.pst.changes import why_not_in_place
+from excise.pst.changes import SOUNDNESS, Checked, why_not_in_place
 from excise.pst.ndb.edit import edit_nodes
+from excise.pst.ndb.source import open_source
 from pst.editing import Edited, put
 
 Change = Callable[[Path, int], object]
@@ -80,6 +83,108 @@ def test_a_warning_does_not_refuse(change: Change, tmp_path: Path) -> None:
     data[0x4600 - 2] ^= 1
     path.write_bytes(data)
     change(path, nid)
+
+
+@pytest.fixture
+def sound(tmp_path: Path) -> Path:
+    """A sound file, whose times are not those of a coarse file system."""
+    path = tmp_path / "sound.pst"
+    with excise.pst.create(path) as pst:
+        pst.folder(("Inbox",)).add(_message("one"))
+    set_time(path, 1_234_567)
+    return path
+
+
+def set_time(path: Path, ns: int) -> None:
+    os.utime(path, ns=(10**18, 10**18 + ns))
+    # Once in a million times the clock itself stands at a whole millisecond.
+    while not path.stat().st_ctime_ns % 10**6:
+        os.utime(path, ns=(10**18, 10**18 + ns))
+
+
+def asked(checked: Checked, path: Path) -> bool:
+    """True where the file had to be read."""
+    source = open_source(path)
+    try:
+        return checked.require(source)
+    finally:
+        source.close()
+
+
+def test_a_file_that_nobody_wrote_to_is_checked_once(sound: Path) -> None:
+    checked = Checked()
+    assert [asked(checked, sound) for _ in range(3)] == [True, False, False]
+    assert asked(Checked(), sound)
+
+
+def test_our_own_change_needs_no_check_after_it(sound: Path) -> None:
+    appended(sound, 0)
+    # One time in a thousand its time is that of a coarse file system.
+    known = [sound.stat().st_mtime_ns % 10**6 > 0 and sound.stat().st_ctime_ns % 10**6 > 0]
+    assert [not asked(SOUNDNESS, sound)] == known
+    with excise.pst.open(sound) as pst:
+        nid = next(nid for folder in pst.folders() for nid in folder.message_nids)
+    excise.pst.purge(sound, [nid])
+    assert excise.pst.check(sound).clean
+
+
+def rewritten(path: Path) -> None:
+    path.write_bytes(path.read_bytes())
+
+
+def behind_its_back(path: Path) -> None:
+    """A byte is written, and the time of change is set back."""
+    times = path.stat()
+    with path.open("r+b") as stream:
+        stream.seek(0x5000)
+        byte = stream.read(1)
+        stream.seek(0x5000)
+        stream.write(byte)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def another_file(path: Path) -> None:
+    times, data = path.stat(), path.read_bytes()
+    path.rename(path.with_suffix(".old"))
+    path.write_bytes(data)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("write", [rewritten, behind_its_back, another_file])
+def test_a_file_that_another_program_wrote_to_is_checked_again(write: Callable[[Path], None], sound: Path) -> None:
+    checked = Checked()
+    assert asked(checked, sound)
+    assert not asked(checked, sound)
+    write(sound)
+    assert asked(checked, sound)
+
+
+def test_a_file_that_another_program_damaged_between_two_changes_is_refused(sound: Path) -> None:
+    appended(sound, 0)
+    with excise.pst.open(sound) as pst:
+        entry = next(pst.ndb.blocks.entries())
+    with sound.open("r+b") as stream:
+        stream.seek(entry.ib)
+        byte = stream.read(1)
+        stream.seek(entry.ib)
+        stream.write(bytes([byte[0] ^ 1]))
+    before = sound.read_bytes()
+    with pytest.raises(excise.pst.Unsound, match="dwCRC"):
+        appended(sound, 0)
+    assert sound.read_bytes() == before
+
+
+def test_coarse_times_tell_nothing(sound: Path) -> None:
+    checked = Checked()
+    set_time(sound, 0)
+    assert [asked(checked, sound) for _ in range(2)] == [True, True]
+
+
+def test_times_to_come_tell_nothing(sound: Path) -> None:
+    checked = Checked()
+    to_come = time.time_ns() + 10**11 + 1
+    os.utime(sound, ns=(to_come, to_come | 1))
+    assert [asked(checked, sound) for _ in range(2)] == [True, True]
 
 
 def test_nothing_to_purge_asks_nothing(damaged: tuple[Path, int]) -> None:

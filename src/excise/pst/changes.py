@@ -14,17 +14,41 @@ from excise.pst.file import compact as _compact
 from excise.pst.file import purge as _purge
 from excise.pst.file import removable as _removable
 from excise.pst.file.read import PstFile
-from excise.pst.file.rewrite import Unsound
+from excise.pst.file.rewrite import CODEC, Unsound
+from excise.pst.file.sound import SoundFiles, stamp_of
+from excise.pst.ndb.source import Source
 
 
-def require_sound(pst: PstFile) -> None:
-    """Unsound where ``excise.pst.check`` finds an error anywhere in ``pst``, which was just opened."""
-    report = errors_of(pst)
-    if report.damaged:
-        errors = (finding for finding in report.findings if finding.grade == ERROR)
-        # Of errors that no log had room for only the number is known.
-        first = next(errors, report.findings[0])
-        raise Unsound(pst.source.name, first.damage, report.counts[ERROR])
+class Checked:
+    """``Soundness`` by a check for errors, once for each state of a file that this process found or left sound."""
+
+    def __init__(self) -> None:
+        self._known = SoundFiles()
+
+    def require(self, source: Source) -> bool:
+        """Unsound where ``excise.pst.check`` finds an error anywhere in the file.
+
+        False where it was sound the last time, and nobody wrote to it since but we.
+        """
+        before = stamp_of(source.fd)
+        if before in self._known:
+            return False
+        report = errors_of(PstFile(source, CODEC))
+        if report.damaged:
+            errors = (finding for finding in report.findings if finding.grade == ERROR)
+            # Of errors that no log had room for only the number is known.
+            first = next(errors, report.findings[0])
+            raise Unsound(source.name, first.damage, report.counts[ERROR])
+        if stamp_of(source.fd) == before:
+            self._known.add(before)
+        return True
+
+    def changed(self, source: Source) -> None:
+        """Our own change of a sound file leaves it sound: it reads back what it wrote before it commits."""
+        self._known.add(stamp_of(source.fd))
+
+
+SOUNDNESS = Checked()
 
 
 def append(path: str | os.PathLike[str], *, timeout: float = 5.0) -> _append.PstAppender:
@@ -33,7 +57,7 @@ def append(path: str | os.PathLike[str], *, timeout: float = 5.0) -> _append.Pst
     ``timeout`` is how long to wait for a lock, in seconds. Errors as of ``excise.pst.ndb.edit.edit_nodes``; Unsound
     where ``excise.pst.check`` finds an error in the file, or its tables or names cannot be read for certain.
     """
-    return _append.append_pst(path, timeout=timeout, require_sound=require_sound)
+    return _append.append_pst(path, timeout=timeout, soundness=SOUNDNESS)
 
 
 def compact(
@@ -48,7 +72,7 @@ def compact(
     an error in it, or what names a message cannot be read for certain; ValueError where one of ``without`` is not the
     NID of a message.
     """
-    return _compact.compact(source, target, without=without, require_sound=require_sound)
+    return _compact.compact(source, target, without=without, soundness=SOUNDNESS)
 
 
 def purge(
@@ -68,7 +92,7 @@ def purge(
     what names a message cannot be read for certain; ValueError where one of ``nids`` is not the NID of a message. What
     ``check`` raises leaves the file as it was.
     """
-    return _purge.purge(path, nids, timeout=timeout, check=check, require_sound=require_sound)
+    return _purge.purge(path, nids, timeout=timeout, check=check, soundness=SOUNDNESS)
 
 
 def why_not_in_place(source: str | os.PathLike[str] | IO[bytes], nids: AbstractSet[int]) -> str:
@@ -76,4 +100,4 @@ def why_not_in_place(source: str | os.PathLike[str] | IO[bytes], nids: AbstractS
 
     Errors as of ``excise.pst.open``. The whole file is read.
     """
-    return _removable.why_not_in_place(source, nids, require_sound=require_sound)
+    return _removable.why_not_in_place(source, nids, soundness=SOUNDNESS)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from excise.pst.file.rewrite import RequireSound, judged, refusing
+from excise.pst.file.rewrite import Soundness, judge, refusing
 from excise.pst.messaging.append import Appender
 from excise.pst.messaging.create_folder import FolderBuilder
 from excise.pst.messaging.new_message import NewMessage
@@ -21,10 +22,11 @@ class PstAppender:
     An error inside, and none other than Unfinished at the end, leaves the file as it was.
     """
 
-    def __init__(self, path: str | os.PathLike[str], timeout: float, require_sound: RequireSound) -> None:
+    def __init__(self, path: str | os.PathLike[str], timeout: float, soundness: Soundness) -> None:
         self._name = os.fspath(path)
+        self._soundness = soundness
         self._stack = ExitStack()
-        editing = edit_nodes(Path(path), timeout=timeout, judge=judged(require_sound))
+        editing = edit_nodes(Path(path), timeout=timeout, judge=partial(judge, soundness))
         with refusing(self._name):
             self._editor = self._stack.enter_context(editing)
         try:
@@ -65,6 +67,7 @@ class PstAppender:
                     if self._appender.touched:
                         self._appender.finish()
                         self._editor.commit()
+                        self._soundness.changed(self._editor.ndb.source)
 
     def _add(self, builder: FolderBuilder, message: NewMessage, associated: bool) -> int:
         with refusing(self._name):
@@ -98,10 +101,10 @@ class AppendedFolder:
         return self._pst._add(self._builder, message, True)
 
 
-def append_pst(path: str | os.PathLike[str], *, timeout: float, require_sound: RequireSound) -> PstAppender:
+def append_pst(path: str | os.PathLike[str], *, timeout: float, soundness: Soundness) -> PstAppender:
     """Begin to add to the PST file at ``path``, which is locked until the end of the context manager.
 
     ``timeout`` is how long to wait for a lock, in seconds. Errors as of ``excise.pst.ndb.edit.edit_nodes``; Unsound
-    where ``require_sound`` finds anything in the file damaged.
+    where anything in the file is damaged.
     """
-    return PstAppender(path, timeout, require_sound)
+    return PstAppender(path, timeout, soundness)

@@ -13,7 +13,7 @@ from excise.pst.disk.damage import Damage, Damaged, DamageLog
 from excise.pst.disk.formats import UNICODE
 from excise.pst.disk.header import CLIENT_PST
 from excise.pst.file.read import PstFile, open_pst
-from excise.pst.file.rewrite import RequireSound, judged, refusing
+from excise.pst.file.rewrite import Soundness, judge, refusing
 from excise.pst.ltp.rebuild import require_sound
 from excise.pst.messaging.removal import Removal, plan_removal
 from excise.pst.ndb.read import Node, NodeDatabase
@@ -41,7 +41,7 @@ def compact(
     target: BinaryIO,
     *,
     without: AbstractSet[int],
-    require_sound: RequireSound,
+    soundness: Soundness,
 ) -> Compaction:
     """Copy the Unicode PST ``source`` into ``target`` without the messages and associated items ``without`` (NIDs).
 
@@ -54,7 +54,7 @@ def compact(
     """
     with open_pst(source) as pst, refusing(pst.source.name):
         _require_writable(pst)
-        judged(require_sound)(pst.source)
+        judge(soundness, pst.source)
         removal = plan_removal(pst.store, without)
         writer = NodeWriter(target, like=pst.header)
         copier = _Copier(pst.ndb, writer)

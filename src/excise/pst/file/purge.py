@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from excise.pst.file.read import PstFile
-from excise.pst.file.rewrite import CODEC, RequireSound, judged, opened_again, refusing
+from excise.pst.file.rewrite import CODEC, Soundness, judge, opened_again, refusing
 from excise.pst.messaging.removal import Removal, plan_removal
 from excise.pst.messaging.store import MessageStore
 from excise.pst.ndb.edit import NodeEditor, edit_nodes
@@ -31,7 +32,7 @@ def purge(
     *,
     timeout: float,
     check: Callable[[PstFile, int], bool] | None,
-    require_sound: RequireSound,
+    soundness: Soundness,
 ) -> Purged:
     """Remove the messages and associated items ``nids`` from the PST at ``path``, and erase what they leave behind.
 
@@ -39,13 +40,13 @@ def purge(
     seconds. Nothing is written for no messages. ``check`` is asked for each message while the file is locked and before
     it is written to, with the file as it is then: only those for which it is true are removed, the others are ``left``.
 
-    Errors as of ``excise.pst.ndb.edit.edit_nodes``; Unsound where ``require_sound`` finds anything in the file damaged
+    Errors as of ``excise.pst.ndb.edit.edit_nodes``; Unsound where anything in the file is damaged
     or what names a message cannot be read for certain; ValueError where one of ``nids`` is not the NID of a message.
     What ``check`` raises leaves the file as it was.
     """
     asked = frozenset(nids)
-    judge = judged(require_sound) if asked else None
-    with refusing(os.fspath(path)), edit_nodes(Path(path), timeout=timeout, judge=judge) as editor:
+    ask = partial(judge, soundness) if asked else None
+    with refusing(os.fspath(path)), edit_nodes(Path(path), timeout=timeout, judge=ask) as editor:
         wanted = asked
         if check is not None:
             locked = opened_again(editor.ndb)
@@ -54,6 +55,7 @@ def purge(
         if wanted:
             _apply(editor, removal)
             editor.commit()
+            soundness.changed(editor.ndb.source)
         return Purged(len(wanted), tuple(sorted(removal.rebuilt)), tuple(sorted(asked - wanted)))
 
 

@@ -10,7 +10,7 @@ from excise.core.errors import DamagedInput
 from excise.pst.disk.damage import Damaged
 from excise.pst.file.nowhere import Nowhere
 from excise.pst.file.read import open_pst
-from excise.pst.file.rewrite import RequireSound, Unsound, opened_again
+from excise.pst.file.rewrite import Soundness, Unsound, judge
 from excise.pst.messaging.removal import plan_removal
 from excise.pst.ndb.edit_journal import IMAGE
 from excise.pst.ndb.edit_open import check_editable
@@ -20,7 +20,7 @@ from excise.pst.ndb.write import NO_TREE, NodeWriter, SubnodeEntry
 
 
 def why_not_in_place(
-    source: str | os.PathLike[str] | IO[bytes], nids: AbstractSet[int], *, require_sound: RequireSound
+    source: str | os.PathLike[str] | IO[bytes], nids: AbstractSet[int], *, soundness: Soundness
 ) -> str:
     """Why ``excise.pst.purge`` would refuse to take the messages ``nids`` out of ``source``; empty where it would not.
 
@@ -34,7 +34,7 @@ def why_not_in_place(
             writer = NodeWriter(Nowhere(), like=pst.header)
             for nid in sorted(removal.rebuilt):
                 removal.rebuild(nid, writer, _keep)
-            require_sound(opened_again(pst.ndb))
+            judge(soundness, pst.source)
         except Unsound as error:
             return f"cannot be changed in place: it is damaged: {error.damage.text()}"
         except DamagedInput as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from excise.core.errors import DamagedInput
 from excise.pst.disk.damage import Damage, Damaged
@@ -12,10 +13,18 @@ from excise.pst.file.read import PstFile
 from excise.pst.ndb.read import NodeDatabase
 from excise.pst.ndb.source import Source
 
-#: Raises Unsound where the file is damaged anywhere. The layer above gives it, for a check is not known here.
-RequireSound = Callable[[PstFile], None]
 #: For old items that do not name their code page; what is removed does not depend on it.
 CODEC = "cp1252"
+
+
+class Soundness(Protocol):
+    """Whether files are sound. The layer above gives it, for a check is not known here."""
+
+    def require(self, source: Source) -> bool:
+        """Unsound where the file is damaged anywhere; False where it was known to be sound, and was not read."""
+
+    def changed(self, source: Source) -> None:
+        """Take note that a change of a sound file was just made, which is open in ``source`` and still locked."""
 
 
 class Unsound(DamagedInput):
@@ -36,15 +45,12 @@ def opened_again(ndb: NodeDatabase) -> PstFile:
     return PstFile(ndb.source, CODEC)
 
 
-def judged(require_sound: RequireSound) -> Callable[[Source], None]:
-    """``require_sound`` of the file in a source; nothing is kept of what it read."""
-
-    def judge(source: Source) -> None:
-        require_sound(PstFile(source, CODEC))
-        # A file and its folders know each other, and would wait for the collector while the next thing grows.
-        gc.collect()
-
-    return judge
+def judge(soundness: Soundness, source: Source) -> bool:
+    """``soundness.require`` of the file in ``source``; nothing is kept of what it read."""
+    whole = soundness.require(source)
+    # A file and its folders know each other, and would wait for the collector while the next thing grows.
+    gc.collect()
+    return whole
 
 
 @contextmanager

@@ -46,12 +46,12 @@ _GROWTH = 64
 
 @contextmanager
 def edit_nodes(
-    path: str | Path, *, timeout: float = 5.0, judge: Callable[[Source], None] | None = None
+    path: str | Path, *, timeout: float = 5.0, judge: Callable[[Source], bool] | None = None
 ) -> Iterator[NodeEditor]:
     """An editor of the PST file at ``path``, locked for as long; without ``commit`` the file stays as it was.
 
-    ``judge`` is asked first whether the locked file may be changed, and raises where not. Errors as of ``NodeEditor``
-    and ``PathStorage``; ``timeout`` is how long to wait for a lock, in seconds.
+    ``judge`` is asked first, as in ``open_database``. Errors as of ``NodeEditor`` and ``PathStorage``; ``timeout`` is
+    how long to wait for a lock, in seconds.
     """
     with PathStorage(path, timeout=timeout) as storage:
         editor = NodeEditor(storage, judge)
@@ -70,7 +70,7 @@ class NodeEditor(TreeBuilder):
     what remains. Unfinished where an earlier edit was broken off: ``recover`` first.
     """
 
-    def __init__(self, storage: Storage, judge: Callable[[Source], None] | None = None) -> None:
+    def __init__(self, storage: Storage, judge: Callable[[Source], bool] | None = None) -> None:
         self.ndb, survey = open_database(storage, judge)
         header = self.ndb.header
         super().__init__(header.rgnid, header.dwUnique)

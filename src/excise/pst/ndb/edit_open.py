@@ -30,11 +30,12 @@ class NotEditable(DamagedInput):
     """This file cannot be changed in place. The message says why, the hint what remains."""
 
 
-def open_database(storage: Storage, judge: Callable[[Source], None] | None = None) -> tuple[NodeDatabase, Survey]:
+def open_database(storage: Storage, judge: Callable[[Source], bool] | None = None) -> tuple[NodeDatabase, Survey]:
     """The node database of the file in ``storage``, read through and found sound.
 
     NotEditable where it cannot be changed in place, Unfinished where a journal stands beside it, and what ``judge``
-    raises, which is asked before anything is kept of the file, so that its memory is free again.
+    raises, which is asked before anything is kept of the file, so that its memory is free again. It is true where the
+    blocks were just held against their checksums, which is then not done again.
     """
     if storage.read_journal() is not None:
         raise Unfinished(
@@ -42,11 +43,10 @@ def open_database(storage: Storage, judge: Callable[[Source], None] | None = Non
             hint="Let excise resume finish or undo it first.",
         )
     check_editable(storage.name, storage.read(0, IMAGE), storage.size())
-    if judge is not None:
-        judge(StorageSource(storage))
+    whole = judge is not None and judge(StorageSource(storage))
     try:
         ndb = NodeDatabase(StorageSource(storage), DamageLog())
-        return ndb, Survey(ndb)
+        return ndb, Survey(ndb, checked_from=ndb.header.bidNextB if whole else 0)
     except Damaged as error:
         raise _refused(storage.name, f"it is damaged: {error}", _DAMAGED) from error
 

@@ -91,6 +91,11 @@ class PathStorage:
     ) -> None:
         self._lock.release()
 
+    @property
+    def fd(self) -> int:
+        """The descriptor of the locked file."""
+        return self._lock.fd
+
     def size(self) -> int:
         """See ``Storage``."""
         return os.fstat(self._lock.fd).st_size
@@ -207,6 +212,7 @@ class StorageSource:
     def __init__(self, storage: Storage, head: bytes = b"") -> None:
         self.name = storage.name
         self.size = storage.size()
+        self.fd = storage.fd if isinstance(storage, PathStorage) else -1
         self._storage = storage
         self._head = head
 

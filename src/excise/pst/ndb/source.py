@@ -15,10 +15,14 @@ from excise.core.errors import SourceUnavailable
 
 
 class Source(Protocol):
-    """Random access to ``size`` bytes. ``read`` gives fewer bytes than asked where the file ends."""
+    """Random access to ``size`` bytes. ``read`` gives fewer bytes than asked where the file ends.
+
+    ``fd`` is the descriptor of the file that it reads, -1 where that is not known to be one.
+    """
 
     name: str
     size: int
+    fd: int
 
     def read(self, offset: int, length: int) -> bytes:
         """At most ``length`` bytes from ``offset``."""
@@ -32,14 +36,14 @@ class FileSource:
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
-        self.size = os.fstat(self._fd).st_size
+        self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0))
+        self.size = os.fstat(self.fd).st_size
 
     def read(self, offset: int, length: int) -> bytes:
         """See ``Source``."""
         try:
-            data = os.pread(self._fd, length, offset)
-            while len(data) < length and (more := os.pread(self._fd, length - len(data), offset + len(data))):
+            data = os.pread(self.fd, length, offset)
+            while len(data) < length and (more := os.pread(self.fd, length - len(data), offset + len(data))):
                 data += more
         except OSError as error:
             raise SourceUnavailable(f"{self.name}: cannot be read at {offset}: {error.strerror or error}") from error
@@ -47,9 +51,9 @@ class FileSource:
 
     def close(self) -> None:
         """Close the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
 
 
 class StreamSource:
@@ -58,6 +62,7 @@ class StreamSource:
     def __init__(self, stream: IO[bytes]) -> None:
         name = getattr(stream, "name", "")
         self.name = name if isinstance(name, str) and name else "<stream>"
+        self.fd = -1
         self._stream = stream
         self._lock = threading.Lock()
         self.size = stream.seek(0, os.SEEK_END)
