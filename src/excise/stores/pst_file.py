@@ -60,12 +60,12 @@ class _Source:
     """The file by its descriptor, which stays the opener's."""
 
     def __init__(self, fd: int, path: Path, size: int) -> None:
-        self._fd, self.name, self.size = fd, str(path), size
+        self.fd, self.name, self.size = fd, str(path), size
 
     def read(self, offset: int, length: int) -> bytes:
         """At most ``length`` bytes from ``offset``."""
-        data = os.pread(self._fd, length, offset)
-        while len(data) < length and (more := os.pread(self._fd, length - len(data), offset + len(data))):
+        data = os.pread(self.fd, length, offset)
+        while len(data) < length and (more := os.pread(self.fd, length - len(data), offset + len(data))):
             data += more
         return data
 
