@@ -12,7 +12,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # What the tests run beside Python; each test that needs one of them is skipped, and says so, where it is missing.
 PROGRAMS := strace dovecot-core dovecot-imapd postfix pst-utils pff-tools tnef ytnef-tools grepmail \
 	procmail slapd chromium poppler-utils davmail-server default-jre-headless openssl \
-	openssh-client rsyslog age rsync
+	openssh-client rsyslog age rsync libnss-wrapper krb5-kdc krb5-admin-server krb5-user libkrb5-dev
 # Node.js for two readers of PST files: Debian's where there is none, since another one's package forbids Debian's npm.
 NODE = $(shell command -v node >/dev/null || echo nodejs) $(shell command -v npm >/dev/null || echo npm)
 

@@ -1,6 +1,10 @@
-"""Autodiscover: where a mailbox is served, told in SOAP (autodiscover.svc) and in plain XML (autodiscover.xml)."""
+"""Autodiscover: where a mailbox is served, told in SOAP (autodiscover.svc), in plain XML (autodiscover.xml), and
+without a login in JSON (autodiscover.json)."""
 
 from __future__ import annotations
+
+import json
+from urllib.parse import parse_qs, urlsplit
 
 from lxml import etree
 
@@ -9,6 +13,7 @@ from .soap import SOAP, XSI, Element, legal_text
 from .world import World
 
 PATHS = ("/autodiscover/autodiscover.svc", "/autodiscover/autodiscover.xml")
+JSON_PATH = "/autodiscover/autodiscover.json"
 NS = "http://schemas.microsoft.com/exchange/2010/Autodiscover"
 _REQUEST = "http://schemas.microsoft.com/exchange/autodiscover/outlook/requestschema/2006"
 _RESPONSE = "http://schemas.microsoft.com/exchange/autodiscover/responseschema/2006"
@@ -23,6 +28,15 @@ def autodiscover(world: World, url: str, path: str, data: bytes) -> tuple[int, b
         return 400, b"Bad Request"
     made = _soap(world, url, tree) if path.lower().endswith(".svc") else _plain(world, url, tree)
     return 200, bytes(etree.tostring(made, xml_declaration=True, encoding="utf-8"))
+
+
+def without_login(url: str, target: str) -> tuple[int, bytes]:
+    """Answer a GET of `JSON_PATH`: the HTTP status and JSON. Nothing tells whether there is such a mailbox."""
+    asked = {name.lower(): values[0] for name, values in parse_qs(urlsplit(target).query).items()}
+    if asked.get("protocol", "").lower() != "ews" or "@" not in asked.get("email", ""):
+        told = {"ErrorCode": "InvalidProtocol", "ErrorMessage": "The given protocol value is invalid."}
+        return 400, json.dumps(told).encode()
+    return 200, json.dumps({"Protocol": "EWS", "Url": url}).encode()
 
 
 def _settings(mailbox: Mailbox, url: str) -> dict[str, str]:

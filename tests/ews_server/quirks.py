@@ -42,6 +42,7 @@ class Quirks:
     # Members of a list, and people of the address list, that are given at most (0: all), with what there are in all.
     most_members: int = 0
     most_people: int = 0
+    autodiscover_json: bool = True
     unknown_mailbox: str = "ErrorNonExistentMailbox"
     aliases_open: bool = False
     malformed_id: str = "ErrorInvalidIdMalformed"

@@ -17,7 +17,7 @@ from typing import Any
 from lxml import etree
 
 from . import answers
-from .autodiscover import PATHS, autodiscover
+from .autodiscover import JSON_PATH, PATHS, autodiscover, without_login
 from .call import Call
 from .control import PREFIX, control
 from .faults import Fault, FaultScript
@@ -42,6 +42,7 @@ class Server:
     speaks TLS.
     `commit` is called after each request that changed the world, before it is answered. A `controlled` server also
     takes faults and tells of itself over HTTP, see `control`. `authentication` are the schemes it takes, see `login`.
+    `name` is the host that it calls itself.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Server:
         commit: Callable[[], None] | None = None,
         controlled: bool = False,
         authentication: tuple[str, ...] = ("basic",),
+        name: str = "127.0.0.1",
     ) -> None:
         self.world = world
         self.quirks = quirks or Quirks()
@@ -69,7 +71,7 @@ class Server:
         self.faults = FaultScript(self.commit)
         self._http = _Http(("127.0.0.1", port), _Handler)
         self._http.ews = self
-        self._scheme = "http"
+        self._scheme, self._name = "http", name
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate, key)
@@ -85,7 +87,7 @@ class Server:
     @property
     def url(self) -> str:
         """The EWS endpoint."""
-        return f"{self._scheme}://127.0.0.1:{self.port}{PATH}"
+        return f"{self._scheme}://{self._name}:{self.port}{PATH}"
 
     def start(self) -> Server:
         """Serve in a thread."""
@@ -203,7 +205,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Clients look whether there is an endpoint: 401 first, then a page."""
-        if self._user() is None:
+        ews = self.server.ews
+        if ews.quirks.autodiscover_json and self.path.lower().startswith(JSON_PATH):
+            self._send(*without_login(ews.url, self.path), "application/json")
+        elif self._user() is None:
             self._unauthorized()
         else:
             self._send(200, b"<html><body>Exchange Web Services</body></html>", "text/html; charset=utf-8")

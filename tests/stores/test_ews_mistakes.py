@@ -35,11 +35,14 @@ def excise(path: Path, *arguments: str, **environment: str) -> subprocess.Comple
     )  # fmt: skip
 
 
-def certificate(path: Path, *, address: str = "127.0.0.1", days: int = 30, kind: Any = ec) -> tuple[Path, Path]:
+def certificate(
+    path: Path, *, address: str = "127.0.0.1", days: int = 30, kind: Any = ec, names: tuple[str, ...] = ()
+) -> tuple[Path, Path]:
     """A certificate that nobody else has signed, and its key; with ``days`` below zero it has expired."""
     key = rsa.generate_private_key(65537, 2048) if kind is rsa else ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "mail.example.test")])
     now = datetime.now(UTC)
+    hosts = [x509.IPAddress(ip_address(address)), *map(x509.DNSName, names)]
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -48,7 +51,7 @@ def certificate(path: Path, *, address: str = "127.0.0.1", days: int = 30, kind:
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=90))
         .not_valid_after(now + timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(address))]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(hosts), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
@@ -89,11 +92,15 @@ def test_no_login_and_no_mailbox_and_a_wrong_setting(tmp_path: Path, server: Ser
         ((source, "--mailbox", ANNA), {"EXCISE_EWS_AUTH": "magic"}, "kerberos"),
         ((source, "--mailbox", ANNA), {"EXCISE_EWS_ACCESS": "magic"}, "delegate"),
         (("ews://user:secret@127.0.0.1/",), {}, "no address of an Exchange server"),
+        (("ews://anna@example.test/bob@example.test",), {}, "no address of an Exchange server"),
+        (("ews://anna@localhost?plain=1",), {}, "without TLS to this machine alone"),
+        (("ews://anna@localhost", "--mailbox", ANNA), {"EXCISE_EWS_CONNECTIONS": "none"}, "EXCISE_EWS_CONNECTIONS"),
         (("ews://mail.example.test/?plain=1", "--mailbox", ANNA), {}, "without TLS to this machine alone"),
     ):
         done = excise(tmp_path, *arguments, **environment)
         assert done.returncode == 2, (arguments, done.stderr)
         assert words in done.stderr
+        assert "secret" not in done.stderr
     assert not server.log.count
 
 

@@ -1,6 +1,7 @@
 """Where a mailbox is: ``ews://HOST[:PORT]/ADDRESS?access=…&part=…``.
 
-Nothing secret is part of it (S26). A place without an address is the server.
+Nothing secret is part of it (S26). A place without an address is the server. ``ews://ADDRESS[:PORT]`` is a server that
+is yet to be found, the one that has the mailbox.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ class Access(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One part of one mailbox on one server; ``address`` is empty for the server, and for public folders."""
+    """One part of one mailbox on one server; ``address`` is empty for the server, and for public folders.
+
+    ``host`` is empty where the server is yet to be found; then ``port`` is where to look for it (``:8443``).
+    """
 
     host: str
     address: str = ""
@@ -44,6 +48,7 @@ class Place:
     access: Access | None = None
     endpoint: str = ENDPOINT
     plain: bool = False
+    port: str = ""
 
     @classmethod
     def parse(cls, locator: str) -> Place:
@@ -51,9 +56,13 @@ class Place:
         split = urlsplit(locator)
         options = dict(parse_qsl(split.query, keep_blank_values=True))
         unknown = sorted(options.keys() - {"access", "part", "endpoint", "plain"})
-        if split.scheme != KIND or not split.hostname or split.username is not None or split.fragment or unknown:
-            raise UsageError(f"{shown(locator, 200)}: this is no address of an Exchange server", hint=_FORM)
-        address = unquote(split.path.strip("/"))
+        found = split.username is not None
+        secret = split.password is not None or (found and bool(split.path.strip("/")))
+        if split.scheme != KIND or not split.hostname or secret or split.fragment or unknown:
+            # A password that stands there all the same is not said again (S26).
+            told = f"{KIND}://…@{split.netloc.rpartition('@')[2]}" if split.password is not None else locator
+            raise UsageError(f"{shown(told, 200)}: this is no address of an Exchange server", hint=_FORM)
+        address = unquote(f"{split.username}@{split.hostname}" if found else split.path.strip("/"))
         if address and not is_address(address):
             raise UsageError(f"{shown(address, 200)}: expected the address of a mailbox", hint=_FORM)
         try:
@@ -62,9 +71,12 @@ class Place:
         except ValueError as error:
             raise UsageError(f"{shown(locator, 200)}: {error}", hint=_CHOICES) from error
         plain = options.get("plain") == "1"
-        if plain and not _is_loopback(split.hostname):
+        if plain and (found or not _is_loopback(split.hostname)):
             raise UsageError(f"{split.hostname}: mail and passwords go without TLS to this machine alone")
-        return cls(split.netloc.lower(), address.lower(), part, access, options.get("endpoint", ENDPOINT), plain)
+        host, port = split.netloc.lower(), ""
+        if found:
+            host, port = "", host.rpartition("@")[2].removeprefix(split.hostname)
+        return cls(host, address.lower(), part, access, options.get("endpoint", ENDPOINT), plain, port)
 
     @property
     def url(self) -> str:
@@ -81,6 +93,8 @@ class Place:
             "plain": "1" if self.plain else "",
         }
         query = urlencode({name: value for name, value in options.items() if value})
+        if not self.host:
+            return f"{KIND}://{quote(self.address, safe='@')}{self.port}" + (f"?{query}" if query else "")
         return f"{KIND}://{self.host}/{quote(self.address, safe='@')}" + (f"?{query}" if query else "")
 
     @property
@@ -89,6 +103,12 @@ class Place:
         if self.part is Part.PUBLIC:
             return f"public folders of {self.host}"
         return self.address if self.part is Part.PRIMARY else f"{self.address} ({self.part})"
+
+    def on(self, url: str) -> Place:
+        """The same on the server whose service is at ``url``, which was found."""
+        split = urlsplit(url)
+        endpoint = ENDPOINT if split.path.lower() == ENDPOINT.lower() else split.path
+        return replace(self, host=split.netloc.lower(), endpoint=endpoint, port="")
 
     def of(self, address: str, part: Part) -> Place:
         """A part of the mailbox ``address`` on the same server."""

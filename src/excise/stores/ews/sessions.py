@@ -100,17 +100,24 @@ def _unsigned(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
+def bare_session(settings: Settings) -> Session:
+    """A session without a login, that trusts what the settings say and asks neither .netrc nor the environment."""
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = settings.ca_bundle or True
+    session.headers["User-Agent"] = _AGENT
+    return session
+
+
 def _offered(url: str, settings: Settings) -> Auth:
     """What the server takes, best first: asked without a login, so that none can be refused."""
-    with requests.Session() as session:
-        session.trust_env = False
+    with bare_session(settings) as session:
         answer = session.post(
             url,
             data=b"",
             timeout=settings.timeout,
-            verify=settings.ca_bundle or True,
             allow_redirects=False,
-            headers={"Content-Type": "text/xml; charset=utf-8", "User-Agent": _AGENT},
+            headers={"Content-Type": "text/xml; charset=utf-8"},
         )
     offers = answer.headers.get("WWW-Authenticate", "").lower()
     if "ntlm" in offers:

@@ -45,12 +45,18 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How to speak with a server. ``timeout`` in seconds; ``connections`` at once."""
+    """How to speak with a server. ``timeout`` in seconds; ``connections`` at once.
+
+    ``trusted``: hosts that Autodiscover may lead to beside those of the address's domain; ``nameserver``: who is asked
+    for its SRV record.
+    """
 
     access: Access = Access.IMPERSONATION
     ca_bundle: str = ""
     connections: int = 4
     timeout: float = 120.0
+    trusted: frozenset[str] = frozenset()
+    nameserver: str = ""
 
 
 def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
@@ -62,6 +68,8 @@ def read_settings(environment: Mapping[str, str] = os.environ) -> Settings:
             environment.get(_PREFIX + "CA_BUNDLE", ""),
             _positive(int(given["connections"] or 4)),
             _positive(float(given["timeout"] or 120)),
+            frozenset(environment.get(_PREFIX + "AUTODISCOVER_HOSTS", "").lower().replace(",", " ").split()),
+            environment.get(_PREFIX + "NAMESERVER", ""),
         )
     except ValueError as error:
         raise UsageError(

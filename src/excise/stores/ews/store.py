@@ -17,8 +17,12 @@ from excise.stores.ews.place import KIND, Part, Place, is_address
 if TYPE_CHECKING:
     from excise.stores.ews.account import Account
     from excise.stores.ews.server import Server
+    from excise.stores.ews.settings import Login
 
 _SERVERS: dict[str, Server] = {}
+#: What Autodiscover said, or why it failed: a login that was refused is not tried again.
+_FOUND: dict[str, str | ExciseError] = {}
+_ASKED: set[str] = set()
 _LOCK = threading.Lock()
 
 
@@ -40,7 +44,7 @@ class EwsStore:
 
     def mailboxes(self, locator: str) -> Iterator[MailboxInfo | NotSearched]:
         """The mailbox that ``locator`` names."""
-        place = Place.parse(locator)
+        place = _found(Place.parse(locator))
         if not place.address and place.part is not Part.PUBLIC:
             raise UsageError(
                 f"{locator}: name the mailboxes of this server",
@@ -52,7 +56,10 @@ class EwsStore:
         """The ``parts`` (none: what the locator says) of the mailboxes with the addresses ``names``, in their order."""
         from excise.stores.ews.settings import jobs_wanted
 
-        server = Place.parse(locator)
+        server = _found(Place.parse(locator))
+        if names and not Place.parse(locator).host:
+            # The address only says which server is meant.
+            server = server.of("", server.part)
         try:
             chosen = [Part(part) for part in parts] or [server.part]
         except ValueError as error:
@@ -64,7 +71,7 @@ class EwsStore:
         wanted = [server.of(address, part) for address in addresses for part in chosen if part is not Part.PUBLIC]
         wanted += [server.of("", Part.PUBLIC)] if Part.PUBLIC in chosen else []
         if not wanted:
-            yield from self.mailboxes(locator)
+            yield from self.mailboxes(server.locator)
             return
         # The first one proves the login; the others then go side by side.
         yield _probe(wanted[0])
@@ -90,7 +97,7 @@ class EwsStore:
         """Open one part of one mailbox."""
         from excise.stores.ews.mailbox import EwsMailbox
 
-        return EwsMailbox(_account(Place.parse(locator)), writable=writable)
+        return EwsMailbox(_account(_found(Place.parse(locator))), writable=writable)
 
 
 def _probe(place: Place) -> MailboxInfo | NotSearched:
@@ -120,6 +127,37 @@ def _account(place: Place) -> Account:
     if not place.address and place.part is not Part.PUBLIC:
         raise UsageError(f"{place.locator}: this is a server and no mailbox", hint="Name a mailbox with --mailbox.")
     return Account(place, server_at(place), place.access or read_settings().access)
+
+
+def _found(place: Place) -> Place:
+    """``place`` on its server: the one that Autodiscover finds where none is named. Asked once in a process."""
+    if place.host:
+        return place
+    from excise.stores.ews.autodiscover import discover
+    from excise.stores.ews.server import Server
+    from excise.stores.ews.settings import login, read_settings
+
+    key = place.address + place.port
+    domain = place.address.rpartition("@")[2]
+
+    def log_in() -> Login:
+        _ASKED.add(key)
+        return login(domain)
+
+    with _LOCK:
+        if key not in _FOUND:
+            try:
+                _FOUND[key] = discover(place.address, place.port, log_in, read_settings())
+            except ExciseError as error:
+                _FOUND[key] = error
+        found = _FOUND[key]
+        if isinstance(found, ExciseError):
+            raise found
+        placed = place.on(found)
+        # Whose password was asked for is not asked again.
+        if placed.url not in _SERVERS and key in _ASKED:
+            _SERVERS[placed.url] = Server(placed.url, login(domain), read_settings())
+    return placed
 
 
 def server_at(place: Place) -> Server:

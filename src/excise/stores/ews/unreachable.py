@@ -9,7 +9,7 @@ from excise.store_api.errors import Unauthorised
 def untrusted(url: str, error: Exception) -> ExciseError:
     """The error for a certificate that does not hold."""
     return SourceUnavailable(
-        f"{url}: the server's certificate cannot be trusted: {_reason(error)}",
+        f"{url}: the server's certificate cannot be trusted: {reason_of(error)}",
         hint="Have it renewed, name the server as the certificate does, or set EXCISE_EWS_CA_BUNDLE to a PEM file "
         "with the certificates of your own authority.",
     )
@@ -18,11 +18,12 @@ def untrusted(url: str, error: Exception) -> ExciseError:
 def unreachable(url: str, error: Exception) -> ExciseError:
     """The error for a server that does not answer."""
     return SourceUnavailable(
-        f"{url}: no answer: {_reason(error)}", hint="Check the name of the server, and that it is up."
+        f"{url}: no answer: {reason_of(error)}", hint="Check the name of the server, and that it is up."
     )
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """What the library says of ``error``, without its wrapping."""
     words = str(error)
     return words.rpartition("Caused by ")[2].strip("()") if "Caused by " in words else words[:300]
 
