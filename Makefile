@@ -54,9 +54,10 @@ bench: $(VENV)/.made
 	$(BIN)/python bench/exchange.py
 	$(BIN)/python bench/many_matches.py
 
-test-programs:
+test-programs: $(VENV)/.made
 	$(SUDO) apt-get update -q
 	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $(PROGRAMS) $(NODE)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[kerberos]'
 	npm ci --prefix tests/npm --ignore-scripts --no-audit --no-fund
 
 $(VENV)/.made: pyproject.toml

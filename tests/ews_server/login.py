@@ -1,7 +1,9 @@
-"""Who a request comes from: Basic, NTLM and Bearer over HTTP.
+"""Who a request comes from: Basic, NTLM, Kerberos (Negotiate) and Bearer over HTTP.
 
 NTLM is a dialogue that belongs to a connection, and so does the login that comes of it. It needs pyspnego, which
-exchangelib brings along. Tokens are given out by `World.token`, or at the endpoint /oauth2/token to accounts whose
+exchangelib brings along. Kerberos needs python-gssapi and a keytab (KRB5_KTNAME); a principal's name is the login, and
+the channel must be bound where `binding` tells the server's end of it. Tokens are given out by `World.token`, or at the
+endpoint /oauth2/token to accounts whose
 login and password are the client's id and secret.
 """
 
@@ -24,7 +26,7 @@ from .model import User
 if TYPE_CHECKING:
     from .world import World
 
-SCHEMES = ("basic", "ntlm", "bearer")
+SCHEMES = ("basic", "ntlm", "negotiate", "bearer")
 TOKEN_PATH = "/oauth2/token"
 LIFETIME = timedelta(hours=1)
 _NTLM_LOCK = threading.Lock()
@@ -33,12 +35,13 @@ _NTLM_LOCK = threading.Lock()
 class Login:
     """The logins of one connection. `challenge` is what a 401 must say to go on."""
 
-    def __init__(self, world: World, schemes: tuple[str, ...]) -> None:
+    def __init__(self, world: World, schemes: tuple[str, ...], binding: bytes = b"") -> None:
         self._world = world
         self._schemes = schemes
         self._dialogue: Any = None
         self._known: User | None = None
         self.challenge = ""
+        self._binding = binding
 
     def user(self, header: str) -> User | None:
         """The account that a request's Authorization header proves, or that the connection is known to be."""
@@ -51,13 +54,20 @@ class Login:
             return None
         if scheme == "basic":
             return self._basic(rest)
+        if scheme == "negotiate":
+            return self._negotiate(rest)
         return self._bearer(rest) if scheme == "bearer" else self._ntlm(rest)
 
     def offers(self) -> list[str]:
         """The WWW-Authenticate headers of a 401."""
         if self.challenge:
             return [self.challenge]
-        texts = {"basic": 'Basic realm="127.0.0.1"', "ntlm": "NTLM", "bearer": 'Bearer error="invalid_token"'}
+        texts = {
+            "basic": 'Basic realm="127.0.0.1"',
+            "ntlm": "NTLM",
+            "negotiate": "Negotiate",
+            "bearer": 'Bearer error="invalid_token"',
+        }
         return [texts[scheme] for scheme in self._schemes]
 
     def _basic(self, rest: str) -> User | None:
@@ -73,6 +83,21 @@ class Login:
         if not login or datetime.fromisoformat(expires) <= self._world.clock():
             return None
         return self._world.users.get(login)
+
+    def _negotiate(self, rest: str) -> User | None:
+        import gssapi
+
+        binding = gssapi.raw.ChannelBindings(application_data=self._binding) if self._binding else None
+        try:
+            context = gssapi.SecurityContext(
+                creds=gssapi.Credentials(usage="accept"), usage="accept", channel_bindings=binding
+            )
+            context.step(base64.b64decode(rest))
+            name = str(context.initiator_name) if context.complete else ""
+        except gssapi.exceptions.GSSError:
+            return None
+        self._known = self._world.users.get(name.lower())
+        return self._known
 
     def _ntlm(self, rest: str) -> User | None:
         import spnego

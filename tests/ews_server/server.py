@@ -67,6 +67,8 @@ class Server:
         self.log = Log()
         self.controlled = controlled
         self.authentication = authentication
+        # What a Kerberos login must be bound to (RFC 5929), where that is asked for.
+        self.binding = b""
         self.commit = commit or world.changed.clear
         self.faults = FaultScript(self.commit)
         self._http = _Http(("127.0.0.1", port), _Handler)
@@ -342,7 +344,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Start a connection: nobody is logged in."""
         super().setup()
         self._owing = self._busy = False
-        self._login = Login(self.server.ews.world, self.server.ews.authentication)
+        self._login = Login(self.server.ews.world, self.server.ews.authentication, self.server.ews.binding)
 
     def _user(self) -> User | None:
         return self._login.user(self.headers.get("Authorization", ""))

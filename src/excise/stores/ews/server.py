@@ -308,6 +308,8 @@ class Server:
             if content.rstrip().endswith(b"Envelope>"):
                 return [content]
         if status == 401:
+            if self._login.auth is Auth.KERBEROS:
+                self._explain_kerberos()
             raise _Trouble(self._refuse(f"the login of {self._login.user or 'this user'} is refused (HTTP 401)"))
         if status in (429, 503):
             wanted = head.get("retry-after", "")
@@ -316,6 +318,16 @@ class Server:
             raise _Trouble(busy, True, False, pause)
         error, passing = http_error(self.url, status, head), status >= 500
         raise _Trouble(error, passing, passing)
+
+    def _explain_kerberos(self) -> None:
+        """Trouble that says what is the matter with the ticket, where it is that."""
+        from excise.stores.ews.kerberos import require_ticket
+
+        try:
+            require_ticket(self.url)
+        except Unauthorised as error:
+            self._refused = error
+            raise _Trouble(error) from error
 
     def _refuse(self, why: str) -> ExciseError:
         """Remember that the login is refused: it is never tried again (S26, no lock-outs)."""

@@ -18,6 +18,7 @@ from exchangelib.protocol import BaseProtocol
 from requests.hooks import default_hooks
 
 from excise.core.errors import UsageError
+from excise.stores.ews import kerberos
 from excise.stores.ews.settings import Auth, Login, Settings
 
 #: A session of requests; the library has no types of its own.
@@ -36,8 +37,9 @@ class Sessions(BaseProtocol):  # type: ignore[misc]
         """For the service at ``url``; a UsageError where a way to log in is not installed."""
         self._bundle = settings.ca_bundle
         auth = login.auth or _offered(url, settings)
-        if auth is Auth.KERBEROS:
-            _require_kerberos()
+        self._kerberos = auth is Auth.KERBEROS
+        if self._kerberos:
+            kerberos.login(url)
         super().__init__(
             Configuration(
                 service_endpoint=url,
@@ -55,6 +57,8 @@ class Sessions(BaseProtocol):  # type: ignore[misc]
     def open(self) -> Session:
         """A new session, logged in with its first request (OAuth 2.0: a token is fetched now)."""
         session = self.create_session()
+        if self._kerberos:
+            session.auth = kerberos.login(str(self.config.service_endpoint))
         session.endpoint = self.service_endpoint
         if not hasattr(session, "token"):
             # Making a request anew takes requests as long as sending it does: what is the same in all is made once.
@@ -128,15 +132,6 @@ def _offered(url: str, settings: Settings) -> Auth:
         f"{url}: expected an offer of NTLM or Basic, found {offers[:80]!r} (HTTP {answer.status_code})",
         hint="Set EXCISE_EWS_AUTH to basic, ntlm, kerberos or oauth2, and check that this is an Exchange server.",
     )
-
-
-def _require_kerberos() -> None:
-    try:
-        import requests_gssapi  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            "Kerberos needs a library that is not installed", hint="pip install 'exchangelib[kerberos]'"
-        ) from error
 
 
 def _credentials(login: Login, auth: Auth) -> Any:
