@@ -127,10 +127,10 @@ def test_a_ticket_that_expires_in_a_run(kingdom: Realm, server: Server, monkeypa
     url = server.url.replace("127.0.0.1", "localhost")
     client = Client(url, Credentials(auth=Auth.KERBEROS), Settings())
     body = get_folder([FolderRef(distinguished="inbox")], ())
-    kingdom.kinit(2)
+    kingdom.kinit(8)
     assert client.call("GetFolder", body, owner=ANNA, expected=1).answers[0].ok
     client.close()
-    time.sleep(3)
+    time.sleep(9)
     with pytest.raises(Unauthorised, match="the Kerberos ticket has expired"):
         client.call("GetFolder", body, owner=ANNA, expected=1)
     kingdom.kinit()
