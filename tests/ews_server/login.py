@@ -3,8 +3,8 @@
 NTLM is a dialogue that belongs to a connection, and so does the login that comes of it. It needs pyspnego, which
 exchangelib brings along. Kerberos needs python-gssapi and a keytab (KRB5_KTNAME); a principal's name is the login, and
 the channel must be bound where `binding` tells the server's end of it. Tokens are given out by `World.token`, or at the
-endpoint /oauth2/token to accounts whose
-login and password are the client's id and secret.
+endpoints /oauth2/token and /TENANT/oauth2/v2.0/token to accounts whose login and password are the client's id and
+secret, or whose certificate has signed an assertion.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import secrets
 import tempfile
 import threading
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from .world import World
 
 SCHEMES = ("basic", "ntlm", "negotiate", "bearer")
-TOKEN_PATH = "/oauth2/token"
+TOKEN_PATHS = ("/oauth2/token", "/oauth2/v2.0/token")
 LIFETIME = timedelta(hours=1)
 _NTLM_LOCK = threading.Lock()
 
@@ -140,15 +141,54 @@ class _password_file:  # noqa: N801 (a context manager)
         Path(self._path).unlink()
 
 
-def give_token(world: World, data: bytes) -> tuple[int, bytes]:
-    """Answer a request for a token (client credentials, by secret or by a signed assertion): HTTP status and JSON."""
+def give_token(world: World, data: bytes, url: str) -> tuple[int, bytes]:
+    """Answer a request for a token at `url` (client credentials, by secret or by a signed assertion): HTTP status and
+    JSON."""
     form = {name: values[0] for name, values in parse_qs(data.decode("ascii", "replace")).items()}
     user = world.users.get(form.get("client_id", "").lower())
-    secret = form.get("client_secret")
     if user is None or form.get("grant_type") != "client_credentials":
-        return 401, json.dumps({"error": "invalid_client", "error_description": "no such client"}).encode()
-    if secret != user.password and not form.get("client_assertion"):
-        return 401, json.dumps({"error": "invalid_client", "error_description": "the secret is wrong"}).encode()
+        return _no_token("no such client")
+    if "client_assertion" in form:
+        if form.get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer":
+            return _no_token("another type of assertion")
+        wrong = _assertion_flaw(form["client_assertion"], user, url)
+        if wrong:
+            return _no_token(wrong)
+    elif not user.password or form.get("client_secret") != user.password:
+        return _no_token("the secret is wrong")
     token = world.token(secrets.token_urlsafe(16), user, LIFETIME)
     answer = {"token_type": "Bearer", "expires_in": int(LIFETIME.total_seconds()), "access_token": token}
     return 200, json.dumps(answer).encode()
+
+
+def _no_token(why: str) -> tuple[int, bytes]:
+    return 401, json.dumps({"error": "invalid_client", "error_description": why}).encode()
+
+
+def _assertion_flaw(text: str, user: User, url: str) -> str:
+    """What is wrong with a client's assertion (RFC 7523, as Entra ID checks it); empty where nothing is."""
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import padding, rsa
+
+    def raw(part: str) -> bytes:
+        return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+    if not user.certificate:
+        return "the client has no certificate"
+    certificate = x509.load_pem_x509_certificate(user.certificate.encode())
+    public = certificate.public_key()
+    signed, _, signature = text.rpartition(".")
+    try:
+        head, claims = (json.loads(raw(part)) for part in signed.split("."))
+        assert isinstance(public, rsa.RSAPublicKey)
+        public.verify(raw(signature), signed.encode(), padding.PKCS1v15(), hashes.SHA256())
+    except (ValueError, InvalidSignature):
+        return "the assertion's signature does not hold"
+    if head.get("alg") != "RS256" or raw(head.get("x5t#S256", "")) != certificate.fingerprint(hashes.SHA256()):
+        return "the assertion names another key"
+    now = time.time()
+    if claims.get("aud") != url or {claims.get("iss"), claims.get("sub")} != {user.login}:
+        return "the assertion is for somebody else"
+    return "" if claims["nbf"] <= now < claims["exp"] <= now + 3600 else "the assertion has expired"

@@ -13,13 +13,15 @@ Extended = tuple[str, str | list[str]]
 class User:
     """An account that may log in.
 
-    `impersonates` are the mailboxes' addresses, or "*" for every one (the role ApplicationImpersonation).
+    `impersonates` are the mailboxes' addresses, or "*" for every one (the role ApplicationImpersonation). An
+    application may prove itself by the key of `certificate` (PEM) in place of its secret, the password.
     """
 
     login: str
     password: str
     address: str
     impersonates: list[str] = field(default_factory=list)
+    certificate: str = ""
 
 
 @dataclass

@@ -22,7 +22,7 @@ from .call import Call
 from .control import PREFIX, control
 from .faults import Fault, FaultScript
 from .log import Log, Request
-from .login import TOKEN_PATH, Login, give_token
+from .login import TOKEN_PATHS, Login, give_token
 from .model import User
 from .operations import OPERATIONS
 from .quirks import Quirks
@@ -230,8 +230,9 @@ class _Handler(BaseHTTPRequestHandler):
         if ews.controlled and self.path.startswith(PREFIX):
             self._send(*control(ews, self.path, data), "application/json")
             return
-        if self.path == TOKEN_PATH and "bearer" in ews.authentication:
-            self._send(*give_token(ews.world, data), "application/json")
+        if self.path.endswith(TOKEN_PATHS) and "bearer" in ews.authentication:
+            here = ews.url.removesuffix(PATH) + self.path
+            self._send(*give_token(ews.world, data, here), "application/json")
             return
         path = self.path.split("?")[0].lower()
         if path not in (PATH.lower(), *PATHS):
