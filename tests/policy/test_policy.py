@@ -103,6 +103,13 @@ def test_the_frozen_rules_are_the_same_policy_without_its_holds(tmp_path: Path) 
     assert again.sha256 == policy.sha256
 
 
+def test_a_policy_without_later_keys_keeps_the_hash_that_older_plans_have() -> None:
+    """What the first release did not know is in the canonical form only where it asks for something."""
+    later = {"separate_accounts", "rights_within_scope", "canaries"}
+    assert not later & set(Policy(ticket=("x",), separate_accounts=False).canonical())
+    assert later <= set(Policy(separate_accounts=True, rights_within_scope=True, canaries=("a@b.c",)).canonical())
+
+
 def test_every_rule_changes_the_hash_and_no_hold_does(tmp_path: Path) -> None:
     hashes = {read(tmp_path, WHOLE).sha256}
     for old, new in (
@@ -248,6 +255,9 @@ POLICIES = st.builds(
         operator_signs=st.booleans(),
         rules=st.lists(RULES, max_size=2).map(tuple),
     ),
+    separate_accounts=st.none() | st.booleans(),
+    rights_within_scope=st.none() | st.booleans(),
+    canaries=st.sampled_from([(), ("a@b.c",), ("a@b.c", "d@e.f")]),
     holds=st.lists(HOLDS, max_size=2).map(tuple),
 )
 
@@ -279,6 +289,9 @@ STRICTER: dict[str, Callable[[Any, Any], bool]] = {
         and one.operator_signs >= other.operator_signs
         and other.allowed_signers in (None, one.allowed_signers)
     ),
+    "separate_accounts": lambda one, other: bool(one) >= bool(other),
+    "rights_within_scope": lambda one, other: bool(one) >= bool(other),
+    "canaries": lambda one, other: within(other, one),
     "holds": lambda one, other: within(other, one),
 }
 

@@ -30,6 +30,7 @@ def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = F
     """Make a case and its plan, and unless ``only_plan``, run it once it is confirmed; the exit status."""
     from excise import api
     from excise.api.looking import check_expected
+    from excise.engine.accounts import check_separate, try_writers
     from excise.engine.authority import limited, narrow_only
     from excise.engine.planner import check_removable
 
@@ -40,6 +41,10 @@ def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = F
     scope = given.scope()
     check_expected(scope, order.expect_mailboxes)
     check_removable(order, scope)  # refused before a case is made
+    locators = [info.locator for info in scope.mailboxes]
+    check_separate(policy, action, locators)
+    for closed in () if only_plan else try_writers(action, locators):
+        tell(f"Warning: {shown(closed)}")
     with (
         working(options, len(scope.mailboxes) * (1 if only_plan else 2)) as setting,
         api.new_case(options["case_dir"], order.sources, given.authorisation(), setting) as work,
@@ -90,7 +95,14 @@ def report_plan(options: dict[str, Any], plan: Plan) -> None:
 
 
 def _plan_json(plan: Plan) -> dict[str, Any]:
-    return {"plan": plan.number, "plan_sha256": plan.sha256, "matches": plan.matches, **plan.header["totals"]}
+    told = {name: plan.header[name] for name in ("accounts", "warnings") if name in plan.header}
+    return {
+        "plan": plan.number,
+        "plan_sha256": plan.sha256,
+        "matches": plan.matches,
+        **plan.header["totals"],
+        **told,
+    }
 
 
 def plan_status(plan: Plan) -> int:

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 @click.command("notice")
 @click.argument("case_dir", metavar="CASE", type=click.Path(path_type=Path))
-@click.option("--account", metavar="NAME", help="The account at the mail server (default: the user who runs this).")
+@click.option(
+    "--account",
+    metavar="NAME",
+    help="The account at the mail server (default: those of the plan, else the user who runs this).",
+)
 def command(case_dir: Path, account: str | None) -> None:
     """Print a notice about the newest plan of CASE for whoever watches the mail server's own log.
 
-    It tells which account reads and removes in which mailboxes, when and with what, so that they can tell this work
-    from an intrusion. It shows no subject, no correspondent and not the rule.
+    It tells which account reads, and which removes, in which mailboxes, when and with what, so that they can tell this
+    work from an intrusion. It shows no subject, no correspondent and not the rule.
 
     \b
     EXIT STATUS
@@ -30,13 +34,18 @@ def command(case_dir: Path, account: str | None) -> None:
     from excise import __version__
     from excise.case.layout import Case, who
     from excise.case.plan import read_plan
+    from excise.engine.accounts import planned
 
     case = Case(case_dir)
     plan = read_plan(case)
     said, me = case.facts.get("authorisation", {}), who()
     say(f"Notice: work on mailboxes with Excise {__version__}")
     user, host = shown(me["user"], 60), shown(me["host"], 100)
-    say(f"Account:   {shown(account or me['user'], 100)}, used by the user {user} on {host}")
+    told = planned(plan)
+    for words in () if account else told:
+        say(f"Account:   {shown(words, 300)}, used by the user {user} on {host}")
+    if account or not told:
+        say(f"Account:   {shown(account or me['user'], 100)}, used by the user {user} on {host}")
     say(f"Case:      {shown(case.id)}, ticket {shown(str(said.get('ticket')) or '-', 200)}")
     say(f"Plan:      {plan.number}, {plan.action.value}, hash {plan.sha256}")
     say(f"When:      {_window(case, plan)}")

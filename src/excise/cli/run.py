@@ -11,8 +11,9 @@ import click
 from excise.cli.moving import ask, report_plan
 from excise.cli.options import proof_options, work_options
 from excise.cli.replacing import finish_import
-from excise.cli.screen import working
+from excise.cli.screen import tell, working
 from excise.core.errors import ConfirmationMissing
+from excise.core.text import shown
 from excise.model.item import Action
 
 
@@ -46,4 +47,6 @@ def command(ctx: click.Context, /, case_dir: Path, confirm: str | None, **option
                 )
             report_plan({**options, "quiet": False}, plan)
             ask(work, plan)
+        for warning in plan.header.get("warnings", ()):
+            tell(f"Warning: {shown(str(warning))}")
         ctx.exit(finish_import(options, work, work.run(plan)))

@@ -110,6 +110,7 @@ def show_plan(plan: Plan, most: int | None = _SUBJECTS) -> None:
 
     header = plan.header
     say(f"Plan {plan.number}: {plan.action.value}")
+    _show_accounts(plan)
     if plan.action is Action.IMPORT:
         _show_import(plan)
         return
@@ -154,6 +155,16 @@ def show_plan(plan: Plan, most: int | None = _SUBJECTS) -> None:
     if header["refused"]:
         say(f"Refused as a whole: {shown(header['refused'])}")
     _show_hash(plan)
+
+
+def _show_accounts(plan: Plan) -> None:
+    """As whom servers are asked, and which rights reach further than that."""
+    from excise.engine.accounts import planned
+
+    for words in planned(plan):
+        say(f"Account: {shown(words)}")
+    for warning in plan.header.get("warnings", ()):
+        say(f"Warning: {shown(str(warning))}")
 
 
 def _show_hash(plan: Plan) -> None:

@@ -31,6 +31,11 @@ def keyring_service(place: str) -> str:
     return _SERVICE + place
 
 
+def is_stored(place: str, user: str) -> bool:
+    """True where the keyring has a password of ``user`` at ``place``, the address of a server as a URI."""
+    return _from_keyring(keyring_service(place), user) is not None
+
+
 def secret(variable: str, place: str, user: str, environment: Mapping[str, str] = os.environ) -> str:
     """The password of ``user`` at ``place``, the address of a server as a URI.
 

@@ -20,6 +20,7 @@ from excise.core.digests import canonical_json, sha256_hex
 from excise.core.errors import DoesNotVerify, ExciseError, Interrupted, UsageError
 from excise.core.files import free_space, write_durably
 from excise.criteria import Criteria, Matcher
+from excise.engine import accounts
 from excise.engine.channel import Channel
 from excise.engine.import_source import EveryItem, ImportSource, kind_of, main_folder, open_source, refuse_overlap
 from excise.engine.planner import match_line, not_tested_line, search_record
@@ -102,7 +103,8 @@ def make_import_plan(case: Case, order: ImportOrder, audit: ChainedLog, channel:
         audit.append(search_record(number, read.unit) | {"matches": len(read.lines)})
     units = [_target(order, directory, first, lines), *sources]
     _check_space(order.into, sum(line["size"] for line in lines))
-    plan = write_plan(case, number, _header(order, units) | policy.header(), units)
+    header = _header(order, units) | accounts.header([units[0].locator]) | policy.header()
+    plan = write_plan(case, number, header, units)
     made = {"type": "plan-made", "plan": number, "plan_sha256": plan.sha256, "matches": plan.matches}
     audit.append(made | {"action": Action.IMPORT})
     return plan

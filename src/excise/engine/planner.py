@@ -20,8 +20,10 @@ from excise.core.clock import iso, now
 from excise.core.errors import Interrupted, Refused, UsageError
 from excise.core.files import free_space
 from excise.criteria import Criteria
+from excise.engine import accounts
 from excise.engine.authority import HELD, allowed, limited, narrow_only
 from excise.engine.channel import Channel, Progress, UnitError, jobs_for, run_units
+from excise.engine.reach import reach_of
 from excise.engine.remaking import plan_remaking
 from excise.engine.search import Match, NotTested, Searched, open_and_search
 from excise.model.item import Action, Disposal
@@ -150,6 +152,8 @@ def make_plan(
         )
     order, scope = limited(policy, order), allowed(policy, scope)
     check_removable(order, scope)
+    accounts.check_separate(policy, order.action, (info.locator for info in scope.mailboxes))
+    warnings = reach_of(policy, order.action, scope)
     number = (case.plan_numbers() or [0])[-1] + 1
     directory = case.make(case.plan_dir(number))
     case.make(directory / "matches")
@@ -182,8 +186,10 @@ def make_plan(
     units.extend(_lost(scope, first + len(units)))
     for unit in units[len(tasks) :]:
         audit.append(search_record(number, unit))
-    plan = write_plan(case, number, _header(order, scope, units) | policy.header(), units)
-    audit.append({"type": "plan-made", "plan": number, "plan_sha256": plan.sha256, "matches": plan.matches})
+    told = {"warnings": warnings} if warnings else {}
+    plan = write_plan(case, number, _header(order, scope, units) | told | policy.header(), units)
+    made = {"type": "plan-made", "plan": number, "plan_sha256": plan.sha256, "matches": plan.matches}
+    audit.append(made | ({"warnings": len(warnings)} if warnings else {}))
     return plan
 
 
@@ -333,6 +339,7 @@ def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, 
             "passed_over": scope.passed_over,
             "other_files": scope.other_files,
         },
+        **accounts.header(unit.locator for unit in units),
         **figures(order.action, order.caps, order.evidence, units, one_pst=order.pst_per == "case"),
     }
 

@@ -21,6 +21,7 @@ from excise.core.clock import iso, now
 from excise.core.digests import canonical_json, sha256_hex
 from excise.core.errors import DoesNotVerify, SourceUnavailable, UsageError
 from excise.core.files import write_durably
+from excise.engine import accounts
 from excise.engine.channel import Channel
 from excise.engine.evidence import PartReader, check_bags
 from excise.engine.journal import read_journal
@@ -76,6 +77,7 @@ def make_restore_plan(case: Case, order: RestoreOrder, audit: ChainedLog, policy
         "evidence": (),
         "scope": {"only": order.only, "into": order.into.locator if order.into else None},
         "totals": {"mailboxes": len(units), "matches": sum(unit.matches for unit in units)},
+        **accounts.header(unit.locator for unit in units),
         **policy.header(),
     }
     made = write_plan(case, number, header, units)

@@ -34,6 +34,7 @@ from excise.core.errors import (
 )
 from excise.core.files import os_error, write_durably
 from excise.core.marker import CASE_FILE
+from excise.engine.accounts import check_accounts
 from excise.engine.approval import ApprovalMissing
 from excise.engine.authority import Checked, check_authority
 from excise.engine.channel import Channel, Progress, UnitError, jobs_for, run_units
@@ -127,8 +128,10 @@ def execute(
         check_space(case, plan)
     if checked is not None and checked.policy.sources:
         audit.append({"type": "authority-checked", "plan": plan.number, **checked.record()})
+    used = check_accounts(plan, checked.policy) if checked is not None else []
     kind = "run-resumed" if begun else "run-started"
-    audit.append({"type": kind, "plan": plan.number, "plan_sha256": plan.sha256, "who": who()})
+    started = {"type": kind, "plan": plan.number, "plan_sha256": plan.sha256, "who": who()}
+    audit.append(started | ({"accounts": used} if used else {}))
     announce(audit.head)
     result = RunResult(plan)
     sealed = is_sealed(case.bag_dir(plan.number))

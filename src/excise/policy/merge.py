@@ -50,6 +50,11 @@ def _least(first: Any, later: Any) -> Any:
     return min(given) if given else None
 
 
+def _either(first: bool | None, later: bool | None) -> bool | None:
+    """What either asks for; None where neither says anything."""
+    return later if first is None else first or bool(later)
+
+
 def _caps(first: Caps, later: Caps) -> Caps:
     return Caps(**{name: _least(getattr(first, name), getattr(later, name)) for name in Caps.model_fields})
 
@@ -98,5 +103,8 @@ MERGES: dict[str, Callable[[Any, Any], Any]] = {
     "people": _people,
     "approval": _approval,
     "evidence": _evidence,
+    "separate_accounts": _either,
+    "rights_within_scope": _either,
+    "canaries": _both,
     "holds": _both,
 }

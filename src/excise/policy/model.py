@@ -22,6 +22,8 @@ from excise.criteria.rule import NARROWING
 OPERATOR = "operator"
 #: How long the operator's statement lasts at most where no rule says how long approvals do, in hours.
 OPERATOR_HOURS = 72.0
+#: Keys that the first release did not have.
+_LATER = ("separate_accounts", "rights_within_scope", "canaries")
 
 
 def _not_blank(text: str) -> str:
@@ -168,7 +170,11 @@ class Evidence(_Strict):
 
 
 class Policy(_Strict):
-    """All rules. ``operators``: users of the operating system; None: anybody. ``reveal``: None: allowed."""
+    """All rules. ``operators``: users of the operating system; None: anybody. ``reveal``: None: allowed.
+
+    ``separate_accounts``: a server's mail is found and removed by two accounts. ``rights_within_scope``: rights that
+    reach further than the scope are refused, and no warning alone; ``canaries``: mailboxes that no account may open.
+    """
 
     operators: Texts | None = None
     ticket: Patterns = ()
@@ -182,13 +188,18 @@ class Policy(_Strict):
     people: dict[Text, Person] = Field(default_factory=dict)
     approval: Approval = Approval()
     evidence: Evidence = Evidence()
+    separate_accounts: bool | None = None
+    rights_within_scope: bool | None = None
+    canaries: Annotated[tuple[Annotated[str, AfterValidator(_address)], ...], AfterValidator(_distinct)] = ()
     holds: Annotated[tuple[Hold, ...], Field(alias="hold")] = ()
 
     def canonical(self) -> dict[str, Any]:
-        """The rules, without the holds, as JSON values."""
-        # Without a key that came later where it is not used: the hashes of policies without it stay as they were.
-        unused = {"holds"} if self.evidence.recipients else {"holds", "evidence"}
-        return self.model_dump(mode="json", exclude=unused)
+        """The rules, without the holds, as JSON values. What came later is left out where it asks for nothing, so that
+        older plans keep their policy's hash."""
+        later = {name for name in _LATER if not getattr(self, name)}
+        if not self.evidence.recipients:
+            later.add("evidence")
+        return self.model_dump(mode="json", exclude={"holds", *later})
 
     @property
     def sha256(self) -> str:

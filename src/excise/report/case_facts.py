@@ -11,6 +11,7 @@ from excise.case.chain import ChainReading, read_chain
 from excise.case.layout import Case
 from excise.case.plan import Plan, read_plan
 from excise.core.errors import DoesNotVerify
+from excise.engine.accounts import used
 from excise.report.facts import PlanFacts, gather
 
 _STEPS = {
@@ -103,6 +104,7 @@ def _step(record: Mapping[str, Any]) -> Step:
     said = [str(record["how"])] if record.get("how") else []
     if isinstance(who, dict):
         said.append(f"by {who.get('user')} (uid {who.get('uid')}) on {who.get('host')}")
+    said += used(record)
     if "matches" in record:
         said.append(f"{record['matches']} matches")
     if record.get("open"):

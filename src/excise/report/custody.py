@@ -29,6 +29,7 @@ from excise.core.digests import sha256_hex
 from excise.core.errors import DoesNotVerify
 from excise.core.files import open_nofollow, os_error, read_regular
 from excise.core.text import shown
+from excise.engine.accounts import planned, used
 
 CUSTODY, CERTIFICATE = "custody.md", "certificate-902-14.md"
 #: In the place of a mailbox's name, for the one PST of the case.
@@ -196,6 +197,8 @@ def _detail(record: Mapping[str, Any]) -> str:
         "bag-sealed": record.get("bag"),
         "run-finished": f"status {record.get('exit_code')}",
         "checkpoint": f"after {record.get('records')} records, {'signed' if record.get('signed') else 'not signed'}",
+        "run-started": "; ".join(used(record)),
+        "run-resumed": "; ".join(used(record)),
         "stamped": f"{record.get('of')}: {record.get('stamp_time')}, by {record.get('authority') or 'hand'}",
         "case-closed": record.get("statement"),
         "bag-encrypted": _encrypted_to(record),
@@ -250,6 +253,8 @@ def _bag_section(bag: Evidence) -> Iterator[str]:
     yield from (f"## Evidence of plan {plan.number}: {bag.bag}", "")
     facts = {
         "action": plan.action.value,
+        "accounts": "; ".join(planned(plan)),
+        "rights beyond the scope": "; ".join(map(str, plan.header.get("warnings", ()))),
         "rule": plan.header.get("rule", ""),
         "plan's SHA-256": plan.sha256,
         "SHA-256 of tagmanifest-sha256.txt": bag.seal,

@@ -24,6 +24,7 @@ from excise.case.plan import Plan, UnitPlan, iterate_matches, iterate_untestable
 from excise.core.clock import iso
 from excise.core.errors import DoesNotVerify
 from excise.core.files import open_nofollow, os_error
+from excise.engine.accounts import planned
 from excise.engine.journal import ItemStatus, read_journal
 from excise.engine.remaking import lost_of
 from excise.model.item import INCOMPLETE, Action, Outcome
@@ -151,6 +152,11 @@ class PlanFacts:
     def total(self, name: str) -> int:
         """The sum of a count over all mailboxes."""
         return sum(int(getattr(mailbox, name)) for mailbox in self.mailboxes)
+
+    @property
+    def accounts(self) -> list[str]:
+        """As whom each server was to be asked, in words."""
+        return planned(self.plan)
 
     @cached_property
     def place(self) -> str:

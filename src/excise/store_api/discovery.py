@@ -26,12 +26,16 @@ _DEPTH = 200
 
 @dataclass(slots=True)
 class Scope:
-    """What the sources came to: mailboxes in a stable order, what could not be opened, and what was passed over."""
+    """What the sources came to: mailboxes in a stable order, what could not be opened, and what was passed over.
+
+    ``left_out``: how many mailboxes of the sources are not among those that were named.
+    """
 
     mailboxes: list[MailboxInfo] = field(default_factory=list)
     not_searched: list[NotSearched] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
     other_files: int = 0
+    left_out: int = 0
 
 
 def find_mailboxes(sources: Sequence[str], wanted: Sequence[str] = (), parts: Sequence[str] = ()) -> Scope:
@@ -234,4 +238,5 @@ def _select(scope: Scope, wanted: Iterable[str], servers: Scope) -> None:
             f"no mailbox of these sources is called {', '.join(missing)}",
             hint="List what there is: excise mailboxes SOURCE",
         )
+    scope.left_out = len(scope.mailboxes) - len(chosen)
     scope.mailboxes, scope.not_searched = chosen, failed

@@ -319,6 +319,44 @@ class KnowsAddresses(Protocol):
         """The address book of the server at ``locator``; nothing is asked of it yet."""
 
 
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """As whom a server knows us: ``reads`` finds, copies and looks again; ``writes`` removes and puts back."""
+
+    server: str
+    reads: str
+    writes: str
+
+    @property
+    def separate(self) -> bool:
+        """True where the account that reads never writes."""
+        return self.reads != self.writes
+
+
+@runtime_checkable
+class HasAccounts(Protocol):
+    """A store on servers that ask who we are; the account that writes may be another than the one that reads."""
+
+    def accounts(self, locator: str) -> Accounts:
+        """The accounts for the server at ``locator``: nothing is sent and no secret is asked for."""
+
+    def try_writer(self, locator: str) -> str:
+        """Log the account that writes in, once; raises where it is refused. Why it may not open the mailbox at
+        ``locator``; empty where it may."""
+
+
+@runtime_checkable
+class Reaching(Protocol):
+    """A store whose servers can be asked how far our rights reach."""
+
+    def reach(self, locators: Sequence[str], canaries: Sequence[str], *, writes: bool) -> Iterator[str]:
+        """What reaches further than work on ``locators`` needs, mailboxes of one server, in words.
+
+        ``canaries``: mailboxes outside of it, which no account may open. ``writes``: something is removed or put back.
+        At most a constant number of requests, and no message is opened.
+        """
+
+
 @runtime_checkable
 class Store(Protocol):
     """One kind of mail storage."""

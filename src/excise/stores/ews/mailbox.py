@@ -38,7 +38,7 @@ class EwsMailbox:
         self._start_at = self._identity_at = (-1, 0.0)
         self._tree = self._read()
         self._closed = False
-        account.server.enter()
+        account.enter()
         self._versions = Versions(account)
         self._removing = Removing(account, self._versions)
         self._putting = Putting(account, self._versions)
@@ -137,7 +137,7 @@ class EwsMailbox:
         """Let the server's connections go with the last mailbox that is open there."""
         if not self._closed:
             self._closed = True
-            self._account.server.leave()
+            self._account.leave()
 
     def _read(self) -> FolderTree:
         tree = read_tree(self._account, self._start if self._is_fresh(self._start_at) else None)

@@ -158,6 +158,16 @@ class Server:
                 pause = min(2 * pause, _LONGEST_PAUSE)
         return answers
 
+    @property
+    def proved(self) -> bool:
+        """True once the server has answered somebody who was logged in."""
+        return self._proved
+
+    @property
+    def user(self) -> str:
+        """Who is logged in here."""
+        return self._login.user
+
     def rest(self, seconds: float) -> None:
         """Send nothing, from any worker, for ``seconds``."""
         with self._lock:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from excise.core.errors import ExciseError, UsageError
 from excise.model.item import Disposal
 from excise.model.recipient import AddressList
-from excise.store_api.protocols import Capabilities, Mailbox, MailboxInfo, Measure, NotSearched, Store
-from excise.stores.ews.place import KIND, Part, Place, is_address
+from excise.store_api.protocols import Accounts, Capabilities, Mailbox, MailboxInfo, Measure, NotSearched, Store
+from excise.stores.ews.place import KIND, Access, Part, Place, is_address
 
 if TYPE_CHECKING:
     from excise.stores.ews.account import Account
     from excise.stores.ews.server import Server
     from excise.stores.ews.settings import Login
 
-_SERVERS: dict[str, Server] = {}
+_SERVERS: dict[tuple[str, bool], Server] = {}
 #: What Autodiscover said, or why it failed: a login that was refused is not tried again.
 _FOUND: dict[str, str | ExciseError] = {}
 _ASKED: set[str] = set()
@@ -86,18 +86,60 @@ class EwsStore:
 
     def address_book(self, locator: str) -> AddressList:
         """The server's address book, asked in the name of the mailbox that ``locator`` names, if it names one."""
-        from excise.stores.ews.account import Account
         from excise.stores.ews.address_book import EwsAddressBook
-        from excise.stores.ews.settings import read_settings
 
-        place = Place.parse(locator)
-        return EwsAddressBook(Account(place, server_at(place), place.access or read_settings().access))
+        return EwsAddressBook(_account_of(Place.parse(locator), writes=False))
 
     def open(self, locator: str, *, writable: bool = False) -> Mailbox:
         """Open one part of one mailbox."""
         from excise.stores.ews.mailbox import EwsMailbox
 
-        return EwsMailbox(_account(_found(Place.parse(locator))), writable=writable)
+        return EwsMailbox(_account(_found(Place.parse(locator)), writable=writable), writable=writable)
+
+    def accounts(self, locator: str) -> Accounts:
+        """Who finds and who removes on a server; nothing is sent."""
+        from excise.stores.ews.settings import account_name
+
+        server = f"{KIND}://{Place.parse(locator).host}"
+        return Accounts(server, account_name(), account_name(writes=True))
+
+    def try_writer(self, locator: str) -> str:
+        """Log the account that removes in, by a look at a mailbox's root; why it may not open it, where it may not."""
+        from excise.stores.ews.reach import try_account
+
+        place = Place.parse(locator)
+        return try_account(_account_of(place, writes=True))
+
+    def reach(self, locators: Sequence[str], canaries: Sequence[str], *, writes: bool) -> Iterator[str]:
+        """Rights beyond the scope: on canaries, and of the account that finds, to change what it finds."""
+        import os
+
+        from excise.stores.ews import reach
+
+        places = [Place.parse(locator) for locator in locators]
+        named = [*canaries, *os.environ.get("EXCISE_EWS_CANARY", "").replace(",", " ").split()]
+        tried, said = reach.choose_canaries(named, [place.address for place in places])
+        yield from said
+        accounts = self.accounts(locators[0])
+        second = writes and accounts.separate
+        if tried and second and not _can_log_in(places[0]):
+            yield f"whether {accounts.writes} may open {tried[0]} was not tried, since its password is not here"
+            second = False
+        for who, is_second in ((accounts.reads, False), (accounts.writes, True))[: 1 + second]:
+            for canary in tried:
+                place = places[0].of(canary, Part.PRIMARY)
+                yield reach.beyond(_account_of(place, writes=is_second), who, canary)
+        finder = _account_of(places[0], writes=False)
+        # With one account alone, impersonation is all or nothing: that was known when it was granted.
+        if places[0].address and (accounts.separate or (finder.access is Access.DELEGATE and not writes)):
+            yield reach.needless(finder, accounts.reads)
+
+
+def _can_log_in(place: Place) -> bool:
+    """True where the account that removes has logged in, or can without a person being asked."""
+    from excise.stores.ews.settings import remover_is_ready
+
+    return (place.url, True) in _SERVERS or remover_is_ready(place.host)
 
 
 def _probe(place: Place) -> MailboxInfo | NotSearched:
@@ -120,13 +162,16 @@ def _probe(place: Place) -> MailboxInfo | NotSearched:
         return NotSearched(place.name, error.text(), error.exit_code)
 
 
-def _account(place: Place) -> Account:
+def _account(place: Place, *, writable: bool = False) -> Account:
     from excise.stores.ews.account import Account
     from excise.stores.ews.settings import read_settings
 
     if not place.address and place.part is not Part.PUBLIC:
         raise UsageError(f"{place.locator}: this is a server and no mailbox", hint="Name a mailbox with --mailbox.")
-    return Account(place, server_at(place), place.access or read_settings().access)
+    access = place.access or read_settings().access
+    if not writable:
+        return Account(place, server_at(place), access)
+    return Account(place, server_at(place), access, server_at(place, writes=True), read_settings(writes=True).access)
 
 
 def _found(place: Place) -> Place:
@@ -155,20 +200,30 @@ def _found(place: Place) -> Place:
             raise found
         placed = place.on(found)
         # Whose password was asked for is not asked again.
-        if placed.url not in _SERVERS and key in _ASKED:
-            _SERVERS[placed.url] = Server(placed.url, login(domain), read_settings())
+        if (placed.url, False) not in _SERVERS and key in _ASKED:
+            _SERVERS[placed.url, False] = Server(placed.url, login(domain), read_settings())
     return placed
 
 
-def server_at(place: Place) -> Server:
-    """The one object for the server of ``place`` in this process."""
-    from excise.stores.ews.server import Server
-    from excise.stores.ews.settings import login, read_settings
+def _account_of(place: Place, *, writes: bool) -> Account:
+    """The mailbox as one of the two accounts opens it, to look at."""
+    from excise.stores.ews.account import Account
+    from excise.stores.ews.settings import read_settings
 
+    return Account(place, server_at(place, writes=writes), place.access or read_settings(writes=writes).access)
+
+
+def server_at(place: Place, *, writes: bool = False) -> Server:
+    """The one object for the server of ``place`` in this process, with the login that finds, or that removes."""
+    from excise.stores.ews.server import Server
+    from excise.stores.ews.settings import has_remover, login, read_settings
+
+    second = writes and has_remover()
     with _LOCK:
-        if place.url not in _SERVERS:
-            _SERVERS[place.url] = Server(place.url, login(place.host), read_settings())
-        return _SERVERS[place.url]
+        key = (place.url, second)
+        if key not in _SERVERS:
+            _SERVERS[key] = Server(place.url, login(place.host, writes=second), read_settings(writes=second))
+        return _SERVERS[key]
 
 
 STORE: Store = EwsStore()

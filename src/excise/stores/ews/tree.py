@@ -303,6 +303,12 @@ def ask_folders(account: Account, folders: Sequence[FolderRef], fields: Sequence
     return account.call("GetFolder", get_folder(folders, fields), expected=len(folders)).answers
 
 
+def main_folder(part: Part) -> str:
+    """The distinguished id of the folder that whoever may open anything of a part may open: a delegate may have no
+    rights on the root."""
+    return _MAIN.get(part, ROOTS[part][0])
+
+
 def ref(account: Account, name: str) -> FolderRef:
     """The folder with the distinguished id ``name``."""
     return FolderRef(distinguished=name, owner=account.folder_owner)
