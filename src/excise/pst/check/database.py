@@ -226,10 +226,11 @@ def _children(ndb: NodeDatabase, bid: int, report: Report) -> list[int]:
             _check_order([entry.nid for entry in index], place, report)
             _check_index(ndb, [(entry.nid, entry.bid) for entry in index], place, report)
             return [entry.bid for entry in index]
-        leaf = SLBlock.unpack(ndb.format, data).rgentries
-        _check_order([entry.nid & 0xFFFFFFFF for entry in leaf], place, report)
-        _check_subnode_counters(ndb, [entry.nid & 0xFFFFFFFF for entry in leaf], report)
-        return [child for entry in leaf for child in (entry.bidData, entry.bidSub) if child]
+        leaf = SLBlock.values(ndb.format, data)
+        nids = [nid & 0xFFFFFFFF for nid, _, _ in leaf]
+        _check_order(nids, place, report)
+        _check_subnode_counters(ndb, nids, report)
+        return [child for _, below, sub in leaf for child in (below, sub) if child]
     except Damaged as error:
         report.add(ERROR, error.damage)
     except ValueError as error:

@@ -87,15 +87,29 @@ def _sound_bits(ndb: NodeDatabase, tree_pages: list[Extent], regions: int) -> li
         if has_place(ndb, ib, size):
             pieces.append(ib << 32 | size)
     pieces.sort()
-    end = 0
+    start = end = limit = 0
     for piece in pieces:
         ib, size = piece >> 32, piece & 0xFFFFFFFF
-        region, first, count = maps.slot_run(ib, size)
-        if ib < end or not 0 <= region < regions or first + count > maps.SLOTS:
+        if ib < end or ib % maps.SLOT:
             return None
+        if ib != end or ib >= limit:
+            _mark(wanted, start, end)
+            region = maps.region_of(ib)
+            if not 0 <= region < regions:
+                return None
+            start, limit = ib, maps.amap_offset(region + 1)
         end = ib + size
-        wanted[region] |= maps.slot_mask(first, count)
+        if end > limit:
+            return None
+    _mark(wanted, start, end)
     return wanted
+
+
+def _mark(wanted: list[int], start: int, end: int) -> None:
+    """Mark what pieces that lie one after another in one region take."""
+    if end > start:
+        region, first, count = maps.slot_run(start, end - start)
+        wanted[region] |= maps.slot_mask(first, count)
 
 
 def _wanted_bits(extents: list[Extent], regions: int, report: Report) -> list[int]:

@@ -19,7 +19,7 @@ from excise.pst.disk.damage import Damaged, DamageLog
 from excise.pst.disk.formats import UNICODE
 from excise.pst.disk.heaps import CLIENT_BTH, CLIENT_PC, CLIENT_TC, HN_SIGNATURE, TCInfo, TColDesc
 from excise.pst.ltp.table import Row, TableContext
-from excise.pst.ltp.values import FIXED, INLINE, PT_LONG, PT_OBJECT, PT_STRING8, decode_value
+from excise.pst.ltp.values import FIXED, INLINE, PT_BINARY, PT_LONG, PT_OBJECT, PT_STRING8, PT_UNICODE, decode_value
 from excise.pst.messaging import tags
 from excise.pst.messaging.message import ATTACH_EMBEDDED_MSG
 from excise.pst.ndb.read import DataTree, NodeDatabase
@@ -27,6 +27,7 @@ from excise.pst.ndb.source import Source
 
 _MESSAGES = frozenset({ids.NID_TYPE_NORMAL_MESSAGE, ids.NID_TYPE_ASSOC_MESSAGE})
 _MULTIPLE = 0x1000
+_ANY_SIZE = frozenset({0, PT_UNICODE, PT_BINARY})
 _ODD = -1
 _MAX_DEPTH = 8
 # Of one message with all that is embedded in it; more are for the whole check, which has bounds of its own.
@@ -271,11 +272,17 @@ class _PlainHeap:
         if signature != HN_SIGNATURE or found != client or len(blocks[0]) < 12:
             raise NotPlain
         self._blocks = [(data, _offsets(data)) for data in blocks]
+        # Most values are in the first block: what is needed to look there, and the first HID behind its items.
+        self._data, self._offsets = self._blocks[0]
+        self._end = min(len(self._offsets) << 5, 1 << UNICODE.hid_shift)
 
     def item(self, hid: int) -> bytes:
         """The item ``hid``; empty for 0."""
         if not hid:
             return b""
+        if hid < self._end and not hid & 0x1F:
+            number = hid >> 5
+            return self._data[self._offsets[number - 1] : self._offsets[number]]
         number, block = (hid & _ITEM) >> 5, hid >> UNICODE.hid_shift
         if hid & 0x1F or block >= len(self._blocks):
             raise NotPlain
@@ -286,6 +293,8 @@ class _PlainHeap:
 
     def require_value(self, hid: int, ptype: int) -> None:
         """NotPlain unless there is a value of ``ptype`` at ``hid``, or one of any size for 0."""
+        if ptype in _ANY_SIZE and hid < self._end and not hid & 0x1F:
+            return
         value, size = self.item(hid), FIXED.get(ptype)
         if ptype & ~_MULTIPLE == PT_STRING8 or (size is not None and len(value) < size):
             raise NotPlain
