@@ -156,7 +156,21 @@ class TestMime:
 
     def test_folders_whose_names_outlook_refuses(self, tmp_path: Path) -> None:
         part = tmp_path / "part-001"
-        names = ["Inbox", "INBOX", "inbox", "a//b", "\0", "x" * 400, "x" * 300, "Deleted items", "a%2Fb", "\ud800"]
+        names = [
+            "Inbox",
+            "INBOX",
+            "inbox",
+            "a//b",
+            "\0",
+            "x" * 400,
+            "x" * 300,
+            "Deleted items",
+            "a%2Fb",
+            "\ud800",
+            "\ufeff",
+            "\ufeffA",
+            "\ufffe\u4100",
+        ]
         items = [mime(number, folder=name) for number, name in enumerate(names)]
         assert problems(part, write(part, items)) == []
         lines = part_lines(part).values()

@@ -118,7 +118,8 @@ class PstPart:
         return self._folders[path]
 
     def _below(self, above: tuple[str, ...], name: str, source: str) -> tuple[str, ...]:
-        plain = name.replace("\0", "").encode("utf-16-le", "replace")[: 2 * (_LONGEST_NAME - 8)]
+        # Readers take what looks like a byte order mark at the start for one, and leave it out.
+        plain = name.replace("\0", "").lstrip("\ufeff\ufffe").encode("utf-16-le", "replace")[: 2 * (_LONGEST_NAME - 8)]
         base = plain.decode("utf-16-le", "ignore") or "(no name)"
         for number in range(1, _MOST_TWINS):
             names = (*above, base if number == 1 else f"{base} ({number})")

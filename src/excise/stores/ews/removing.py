@@ -111,7 +111,8 @@ class Removing:
         except OutcomeUnknown:
             return [target for target, _ in ready]
         except ExciseError as error:
-            done.update((t.id, Removal(t.id, Outcome.FAILED, error.message)) for t, _ in ready)
+            why = error.message + (f" ({error.hint})" if error.hint else "")
+            done.update((t.id, Removal(t.id, Outcome.FAILED, why)) for t, _ in ready)
             return []
         again = []
         for target, item in ready:
