@@ -14,6 +14,10 @@ import pytest
 from cli.command import Done, command_line, environment, excise_cli
 from directory.server import BASE, PASSWORD, READER, SITE, USERS, Slapd, needs_slapd, slapd
 from engine.mail_files import message, write_mbox
+from ews.worlds import PASSWORD as SERVER_PASSWORD
+from ews.worlds import mail as mail_of
+from ews.worlds import small_world
+from ews_server import Server
 from excise.core.errors import UsageError
 
 pytestmark = needs_slapd
@@ -102,6 +106,38 @@ def test_what_the_directory_says_is_what_is_searched(
     slapd: Slapd, mail: Path, options: list[str], right: list[str]
 ) -> None:
     assert searched(run(slapd, "search", mail, *options, *SUBJECT)) == right
+
+
+def test_s08_a_member_that_cannot_be_seen_is_not_searched_and_named(slapd: Slapd, mail: Path) -> None:
+    """In a search and in a listing: the others are, and the status says that they are not all."""
+    done = run(slapd, "search", mail, "--mailbox", "torn", *SUBJECT)
+    assert done.code == 6, done
+    assert [Path(line["mailbox"]).name for line in done.lines()[:-1]] == ["u0004@example.com"]
+    assert done.lines()[-1]["summary"]["not_searched"] == 3
+    assert f"cn=Chair,ou=Board,{BASE}" in done.err
+    done = run(slapd, "mailboxes", slapd.ldaps, "--mailbox", "torn", url=False)
+    assert done.code == 6, done
+    assert "u0004@example.com" in done.out
+
+
+def test_mailboxes_of_a_server_are_shown_with_what_the_directory_says_of_them(slapd: Slapd) -> None:
+    """Type, hidden and disabled of the one, items and bytes of the other."""
+    world, _ = small_world()
+    box = world.mailbox("u0050@example.com")
+    world.deliver(box, "inbox", mail_of(1))
+    with Server(world) as server:
+        login = {"USER": "admin@example.test", "PASSWORD": SERVER_PASSWORD, "AUTH": "basic"}
+        variables = {f"EXCISE_EWS_{name}": value for name, value in login.items()}
+        where = ("--directory", slapd.ldaps, "--directory-user", READER, "--directory-ca", str(slapd.ca))
+        place = f"ews://127.0.0.1:{server.port}/?plain=1"
+        arguments = ("mailboxes", place, "--mailbox", "u0050@example.com", *where)
+        done = excise_cli(*arguments, "--json", environment=variables | {"EXCISE_LDAP_PASSWORD": PASSWORD})
+        table = excise_cli(*arguments, environment=variables | {"EXCISE_LDAP_PASSWORD": PASSWORD})
+    assert done.code == 0, done
+    [line] = done.lines()
+    assert (line["type"], line["hidden"], line["disabled"], line["items"]) == ("room", False, True, 1)
+    assert table.out.splitlines()[0].split() == ["mailbox", "kind", "items", "bytes", "type", "marks"]
+    assert table.out.splitlines()[1].split()[-2:] == ["room", "disabled"]
 
 
 def test_a_mailbox_of_the_directory_that_the_source_lacks_is_an_error(slapd: Slapd, mail: Path) -> None:

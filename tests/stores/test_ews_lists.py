@@ -61,6 +61,15 @@ def test_a_list_is_expanded_to_its_end_though_it_is_a_circle(monkeypatch: pytest
         assert not server.log.complaints
 
 
+def test_the_address_book_is_asked_in_the_name_of_a_mailbox_where_one_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application has no address book of its own."""
+    log_in(monkeypatch)
+    with serving(office()) as server:
+        book = STORE.address_book(f"ews://127.0.0.1:{server.port}/{ANNA}?plain=1")  # type: ignore[attr-defined]
+        assert book.resolve([BOB]).addresses == (BOB,)
+        assert {request.actor for request in server.log.requests} == {ANNA}
+
+
 def test_names_are_taken_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Addresses, whole display names, legacy distinguished names, lists; never the beginning of a name."""
     log_in(monkeypatch)

@@ -11,7 +11,7 @@ import pytest
 from ews.worlds import PASSWORD, mail, small_world
 from ews_server import Fault, Quirks, Server, World, gromox
 from ews_server.properties import folder_size, key
-from excise.store_api.protocols import Measure, Measuring
+from excise.store_api.protocols import MailboxInfo, Measure, Measuring
 from excise.stores.ews.place import Part
 from excise.stores.ews.store import STORE
 from stores.ews_place import ANNA, log_in, place_of, serving
@@ -81,6 +81,25 @@ def test_what_is_not_told_is_unknown_and_never_a_sum_of_some(monkeypatch: pytest
         assert (found.items, found.size) == (None, None)
         assert "ErrorAccessDenied" in found.why
     assert measured_public(monkeypatch).why
+
+
+def test_a_delegates_sum_is_said_to_be_of_what_he_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And where the root is closed to him, nothing is summed."""
+    log_in(monkeypatch, user="bob@example.test", ACCESS="delegate")
+    world = filled()
+    anna = world.mailboxes[ANNA]
+    world.find_folder(anna, "inbox").permissions["bob@example.test"] = "Reviewer"
+    with serving(world) as server:
+        locator = place_of(server).locator
+        info = MailboxInfo("ews", locator, ANNA, "")
+        assert isinstance(STORE, Measuring)
+        closed = STORE.measure(info)
+        assert (closed.items, closed.size) == (None, None)
+        assert "ErrorAccessDenied" in closed.why
+        world.find_folder(anna, "msgfolderroot").permissions["bob@example.test"] = "FolderVisible"
+        seen = STORE.measure(info)
+        assert seen.items == 5
+        assert seen.why == "of the folders that this delegate may see"
 
 
 def measured_public(monkeypatch: pytest.MonkeyPatch) -> Measure:

@@ -42,8 +42,9 @@ def command(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     """
     given = Given(options)
     if any(source.startswith(_DIRECTORY) for source in given.sources):
-        _show_recipients(_recipients(given, options), as_json)
-        return
+        found = _recipients(given, options)
+        _show_recipients(found, as_json)
+        ctx.exit(6 if found.unread else 0)
     scope = given.mailboxes()
     for lost in scope.not_searched:
         tell(f"{shown(lost.name)}: {shown(lost.reason)}")
@@ -82,7 +83,8 @@ def _measured(scope: Scope) -> dict[str, Measure]:
         for (_, info), measure in zip(asked, measures, strict=True):
             found[info.locator] = measure
             if measure.why:
-                tell(f"{shown(info.name)}: size unknown: {shown_lines(measure.why)}")
+                known = "size" if measure.size is not None else "size unknown:"
+                tell(f"{shown(info.name)}: {known} {shown_lines(measure.why)}")
     return found
 
 

@@ -1,8 +1,8 @@
 """Mailboxes out of a directory: listed by base, filter, database and server, named one by one, or members of groups.
 
 ExMerge's pages for the database and the mailboxes asked the directory the same. What has no mailbox here (a contact, a
-mailbox in another organisation, a system mailbox) is passed over and said; a name that is not known, or means several
-entries, is an error.
+mailbox in another organisation, a system mailbox) is passed over and said; what cannot be seen is unread; a name that
+is not known, or means several entries, is an error.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class Directory:
         if group.type is RecipientType.DYNAMIC_GROUP:
             query = group.text("msExchDynamicDLFilter")
             if not query:
-                found.passed_over.append(f"{shown(group.dn)}: a dynamic group whose filter cannot be read")
+                found.unread.append((f"group {shown(group.dn)}", "a dynamic group whose filter cannot be read"))
                 return
             yield from self.client.search(group.text("msExchDynamicDLBaseDN") or self.context, query, ATTRIBUTES)
             return
@@ -155,7 +155,7 @@ class Directory:
             for dn in missing.values():
                 alone = self._entry(dn, ATTRIBUTES)
                 if alone is None:
-                    found.passed_over.append(f"{shown(dn)}: a member of {shown(group.dn)}, not in this directory")
+                    found.unread.append((shown(dn), f"a member of {shown(group.dn)} that this directory does not show"))
                 else:
                     yield alone
 

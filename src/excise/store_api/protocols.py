@@ -295,7 +295,7 @@ class Addressed(Protocol):
 class Measure:
     """How much a mailbox holds: items, and their bytes, as its store counts them; None where that is not known.
 
-    ``why``: why something of it is not known, for people.
+    ``why``: why something of it is not known, or what it is the measure of, for people.
     """
 
     items: int | None = None

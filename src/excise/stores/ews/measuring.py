@@ -9,7 +9,7 @@ from excise.store_api.protocols import Measure
 from excise.stores.ews import codes
 from excise.stores.ews.account import Account
 from excise.stores.ews.bodies import MESSAGE_SIZE, extended
-from excise.stores.ews.place import Part
+from excise.stores.ews.place import Access, Part
 from excise.stores.ews.soap import Element, find, find_all, local_name, text_at
 from excise.stores.ews.tree import FIELDS, ROOTS, ask_folders, find_below, folder_of, ref
 
@@ -55,7 +55,10 @@ def _measured(account: Account, roots: tuple[str, ...]) -> Measure:
         if text_at(root, "ChildFolderCount") != "0":
             for folder in find_below(account, _id(root), deep=True, fields=_FIELDS):
                 total.add(folder)
-    why = "" if total.size is not None and total.items is not None else "a folder does not tell how much it holds"
+    # The server leaves out in silence what a delegate may not see.
+    why = "of the folders that this delegate may see" if account.access is Access.DELEGATE else ""
+    if total.size is None or total.items is None:
+        why = "a folder does not tell how much it holds"
     return Measure(total.items, total.size, why)
 
 
