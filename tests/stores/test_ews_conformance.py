@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ews.worlds import PASSWORD
-from ews_server import Fault, Mailbox, Quirks, Server, World, gromox
+from ews_server import Fault, Mailbox, Quirks, Server, World, busy, gromox, part_busy
 from excise.model.item import Deposit
 from excise.store_api.conformance import StoreConformance, seeds
 from excise.stores.ews import STORE
@@ -46,13 +46,19 @@ class _EwsHooks(StoreConformance):
     kept_flags = frozenset({"seen", "answered", "flagged", "draft"})
     quirks = Quirks()
 
+    @pytest.fixture
+    def faults(self) -> Sequence[Fault]:
+        """What goes wrong all the while."""
+        return ()
+
     @pytest.fixture(autouse=True)
-    def _serve(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def _serve(self, monkeypatch: pytest.MonkeyPatch, faults: Sequence[Fault]) -> Iterator[None]:
         log_in(monkeypatch)
         self.world = World()
         self.world.user(ADMIN, PASSWORD, impersonates=["*"])
         with serving(self.world, self.quirks) as self.server:
             client_of(self.server)
+            self.server.faults.add(*faults)
             yield
             assert not [one for request in self.server.log.requests for one in request.complaints]
             assert not self.server.log.errors
@@ -115,6 +121,47 @@ class TestGromox(_EwsHooks):
     """Those of an independent server: no export streams, ids that stay, odd times, faults without detail."""
 
     quirks = replace(gromox(), mime_anew=False)
+
+
+#: What passes, every so often: the store is to go on as if nothing had been.
+FAULTS = {
+    "busy": busy(10, every=4, times=0),
+    "busy item": part_busy(10, operation="GetItem", place=0, every=3, times=0),
+    "busy removal": part_busy(10, operation="DeleteItem", place=0, every=2, times=0),
+    "dropped before": Fault("drop_before", every=4, times=0),
+    "dropped after": Fault("drop_after", every=4, times=0),
+    "cut": Fault("cut", every=4, times=0),
+    "cut quietly": Fault("cut_quietly", every=4, times=0),
+    "one answer missing": Fault("fewer", every=4, times=0),
+    "one answer twice": Fault("twice", every=4, times=0),
+    "another answer": Fault("stray", every=4, times=0),
+    "an answer too many": Fault("desync", every=4, times=0),
+    "folders in another order": Fault("other_order", operation="GetFolder", times=0),
+    "listings in another order": Fault("other_order", operation="FindItem", times=0),
+    "exports truncated": Fault("truncated", operation="ExportItems", every=2, times=0),
+    "no declaration": Fault("undeclared", times=0),
+    "unavailable": Fault("http", status=503, every=4, times=0),
+    "bad gateway": Fault("http", status=502, every=4, times=0),
+    "store unavailable": Fault("error", code="ErrorMailboxStoreUnavailable", every=4, times=0),
+    "move in progress": Fault("error", code="ErrorMailboxMoveInProgress", every=4, times=0),
+    "too many connections": Fault("error", code="ErrorExceededConnectionCount", every=4, times=0),
+    "timeout": Fault("error", code="ErrorTimeoutExpired", every=4, times=0),
+    "done, and said to have failed": Fault(
+        "part_after", operation="DeleteItem", code="ErrorTimeoutExpired", every=2, times=0
+    ),
+    "slow": Fault("slow", seconds=0.05, every=4, times=0),
+}
+
+
+class TestFaults(_EwsHooks):
+    """Microsoft's ways, with one fault of a server's at a time switched on for good."""
+
+    quirks = Quirks(mime_anew=False)
+
+    @pytest.fixture(params=FAULTS)
+    def faults(self, request: pytest.FixtureRequest) -> Sequence[Fault]:
+        """One that strikes in its turn, from the start on."""
+        return (replace(FAULTS[request.param]),)
 
 
 def test_the_server_is_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import base64
 import gzip
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -18,13 +19,15 @@ from ews_server.faults import part_busy
 from excise.core.errors import ExciseError, SourceUnavailable
 from excise.model.item import Deposit, Disposal, Outcome, Target, Whereabouts
 from excise.store_api.errors import ItemDamaged
-from excise.stores.ews import bodies, fetching
+from excise.stores.ews import STORE, bodies, fetching
 from excise.stores.ews import server as ews_server_module
 from excise.stores.ews.item import EwsItem
+from excise.stores.ews.place import Part
 from excise.stores.ews.server import Server as EwsServer
 from excise.stores.ews.settings import Auth, Login, Settings
 from excise.stores.ews.soap import TYPES
 from stores import test_ews_faults
+from stores.ews_place import place_of
 from stores.test_ews_faults import Setting
 
 setting = test_ews_faults.setting
@@ -149,6 +152,22 @@ def test_s13_an_attachment_that_the_mime_lacks_is_damage(setting: Setting, liste
             fetching.fetched(account, EwsItem(element, "Inbox"))
     else:
         assert fetching.fetched(account, EwsItem(element, "Inbox")).content == mail(1, attachment="a.txt")
+
+
+@pytest.mark.parametrize("part", [Part.PRIMARY, Part.ARCHIVE, Part.RECOVERABLE])
+def test_s20_folders_in_another_order_are_not_taken_for_each_other(setting: Setting, part: Part) -> None:
+    """The answers do not name the folders that were asked for: the root would be the inbox, and Purges Deletions."""
+    locator = place_of(setting.server, part=part).locator
+    with closing(STORE.open(locator)) as mailbox:
+        told, folders, tree = mailbox.info.identity, list(mailbox.folders()), mailbox._tree  # type: ignore[attr-defined]
+    setting.faults(Fault("other_order", operation="GetFolder", times=0))
+    [info] = STORE.mailboxes(locator)
+    assert info.identity == told  # type: ignore[union-attr]
+    with closing(STORE.open(locator)) as mailbox:
+        assert mailbox.info.identity == told
+        assert list(mailbox.folders()) == folders
+        assert mailbox._tree.bins == tree.bins  # type: ignore[attr-defined]
+    assert setting.server.faults.struck()
 
 
 def test_s06_rows_of_another_folder_are_not_taken_for_its_own(setting: Setting) -> None:

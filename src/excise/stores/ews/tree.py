@@ -48,6 +48,7 @@ _NAMES = {
     "recoverableitemspurges": "Purges",
     "recoverableitemsdiscoveryholds": "DiscoveryHolds",
 }
+_BY_NAME = {name: distinguished for distinguished, name in _NAMES.items()}
 _DUMPSTER = ("recoverableitemsdeletions", "recoverableitemspurges", "recoverableitemsdiscoveryholds")
 #: Where removed items of a part go: trash, what can be recovered, what is kept for retention, and for holds.
 _BINS = {
@@ -295,7 +296,34 @@ def _may_be_a_name(part: str) -> bool:
 
 
 def _ask(account: Account, folders: Sequence[FolderRef]) -> Sequence[Answer]:
-    return ask_folders(account, folders, (*FIELDS, extended(STORE_RECORD_KEY)))
+    fields = (*FIELDS, extended(STORE_RECORD_KEY))
+    answers = ask_folders(account, folders, fields)
+    if _are_mixed([folder.distinguished.removeprefix("archive") for folder in folders], answers):
+        # Each by itself: an answer in the place of another one would make one folder of the other.
+        answers = [ask_folders(account, [folder], fields)[0] for folder in folders]
+    return answers
+
+
+def _are_mixed(wanted: Sequence[str], answers: Sequence[Answer]) -> bool:
+    """True where an answer is surely not the one to the distinguished id in whose place it stands.
+
+    Answers do not repeat those ids. A folder that tells another one of ``wanted`` is in the wrong place, and so is a
+    first one (the root) that lies in one of the others.
+    """
+    others = {_id_of(answer) for answer in answers[1:]}
+    if answers[0].ok and _parent(folder_of(answers[0])) in others - {"", _id_of(answers[0])}:
+        return True
+    told = map(_told, answers)
+    return any(name in wanted and name != own for own, name in zip(wanted, told, strict=True))
+
+
+def _told(answer: Answer) -> str:
+    """The distinguished id by which an answer calls its folder, or which its name is; empty where it does not tell."""
+    if not answer.ok:
+        return ""
+    folder = folder_of(answer)
+    named = (text_at(folder, "DistinguishedFolderId") or "").removeprefix("archive")
+    return named or _BY_NAME.get(text_at(folder, "DisplayName") or "", "")
 
 
 def ask_folders(account: Account, folders: Sequence[FolderRef], fields: Sequence[str]) -> Sequence[Answer]:
