@@ -174,7 +174,7 @@ class Call:
         found = []
         for place, thing in enumerate(things):
             try:
-                self.faults.before_part(self.operation, place, self.mailboxes)
+                self.faults.before_part(self.operation, place, self.mailboxes, thing.get("Id", ""))
                 made = message(self.operation, *answer(thing))
                 late = self.faults.after_part(self.operation, place, self.mailboxes)
                 if late is not None:

@@ -42,7 +42,7 @@ class Fault:
 
     It strikes requests of `operation` ("": any) for `mailbox` ("": any; the one that acts, or that X-AnchorMailbox
     names). It passes over the first `after` of them, strikes every `every`th, and `times` times (0: always). `place`
-    is an item's place in its request, from 0; None strikes each.
+    is an item's place in its request, from 0; None strikes each. `item`: that one by its id (of a `part`).
     """
 
     kind: str
@@ -52,6 +52,7 @@ class Fault:
     every: int = 1
     times: int = 1
     place: int | None = None
+    item: str = ""
     code: str = ""
     text: str = ""
     values: dict[str, str] = field(default_factory=dict)
@@ -146,9 +147,9 @@ class FaultScript:
         """What befalls the answer of a request that was acted on."""
         return self._take(AFTER, operation, mailboxes, None)
 
-    def before_part(self, operation: str, place: int, mailboxes: Mailboxes) -> None:
+    def before_part(self, operation: str, place: int, mailboxes: Mailboxes, item: str) -> None:
         """Strike before an item is acted on: EwsError, or the end of the process."""
-        for fault in self._take(("part", "die_at"), operation, mailboxes, place):
+        for fault in self._take(("part", "die_at"), operation, mailboxes, place, item):
             if fault.kind == "die_at":
                 self.die()
             raise fault.error()
@@ -166,11 +167,15 @@ class FaultScript:
         self.commit()
         _kill()
 
-    def _take(self, kinds: tuple[str, ...], operation: str, mailboxes: Mailboxes, place: int | None) -> list[Fault]:
+    def _take(
+        self, kinds: tuple[str, ...], operation: str, mailboxes: Mailboxes, place: int | None, item: str = ""
+    ) -> list[Fault]:
         found = []
         with self._lock:
             for fault in self._faults:
                 if fault.kind not in kinds or not fault.fits(operation, mailboxes, place):
+                    continue
+                if fault.item not in ("", item):
                     continue
                 fault.seen += 1
                 due = fault.seen > fault.after and (fault.seen - fault.after - 1) % fault.every == 0

@@ -51,6 +51,7 @@ class EwsMailbox:
             self._start = read_start(self._account)
             self._identity = identity_of(self._start, self._account)
             self._identity_at = self._start_at = self._now()
+            self._ask_again()
         return info_of(self._account, self._identity)
 
     @property
@@ -148,6 +149,14 @@ class EwsMailbox:
     def _ask_identity(self) -> None:
         self._identity = read_identity(self._account)
         self._identity_at = self._now()
+        self._ask_again()
+
+    def _ask_again(self) -> None:
+        """Have a new connection say it too that the mailbox is another one: this one may carry a stray answer."""
+        if self._identity != self._tree.identity:
+            self._account.server.close()
+            self._identity = read_identity(self._account)
+            self._identity_at = self._now()
 
     def _now(self) -> tuple[int, float]:
         return self._account.asked, time.monotonic()

@@ -72,10 +72,12 @@ class Putting:
     def _until_known(self, job: _Job, operation: str, body: Body) -> Placed | None:
         """Send until it is known to be there, or refused; None where the server lacks the operation."""
         before = self._there(job)
-        for _ in range(_ROUNDS):
+        for tried in range(_ROUNDS):
             try:
                 answer = self._account.each(operation, [""], lambda _: body, acts=True)[""]
             except OutcomeUnknown:
+                # Looked for while the server is still at it, it would be sent, and stored, a second time.
+                self._account.server.rest_by_turns(tried)
                 new = sorted(self._there(job) - before)
                 if new:
                     return Placed(

@@ -119,7 +119,8 @@ class Removing:
             answer = answers[target.id]
             if answer.ok:
                 done[target.id] = Removal(target.id, Outcome.REMOVED)
-            elif answer.code in codes.GONE or answer.code in _STALE:
+            elif answer.code in codes.GONE or answer.code in _STALE or answer.code in codes.PASSING:
+                # What ran out of time may have been done, and what did not may be done now: it is read again first.
                 again.append(target)
             else:
                 kept = answer.code == "ErrorCannotDeleteObject" and item.parent in _dumpster(tree)

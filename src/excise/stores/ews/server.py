@@ -173,6 +173,10 @@ class Server:
         with self._lock:
             self._quiet_until = max(self._quiet_until, time.monotonic() + min(seconds, _LONGEST_PAUSE))
 
+    def rest_by_turns(self, tried: int) -> None:
+        """``rest``, the longer the more often it was ``tried``."""
+        self.rest(self._first_pause * 2**tried)
+
     def enter(self) -> None:
         """A mailbox was opened here: connections are kept for as long as one is."""
         with self._lock:

@@ -16,7 +16,7 @@ from excise.stores.ews.account import Account
 from excise.stores.ews.bodies import STORE_RECORD_KEY, FolderRef, create_folder, extended, find_folder, get_folder
 from excise.stores.ews.bodies import field as field_uri
 from excise.stores.ews.place import Access, Part
-from excise.stores.ews.server import refusal
+from excise.stores.ews.server import OutcomeUnknown, refusal
 from excise.stores.ews.soap import Answer, Element, children, find, find_all, local_name, text_at
 
 FIELDS = (
@@ -28,6 +28,7 @@ FIELDS = (
 )
 _PAGE = 500
 _DEPTH = 300
+_TRIES = 4
 #: Folders below one: Exchange allows far fewer, so that a list that is longer has no end.
 _MOST = 1_000_000
 #: Below these lies what is searched. Those of Recoverable Items have names in no language.
@@ -281,14 +282,24 @@ def make_folder(account: Account, tree: FolderTree, path: str) -> FolderNode:
 def _made(account: Account, parent: str, name: str) -> str:
     if not parent:
         raise ValueError("this mailbox's root is closed to us, so no folder can be made in it")
-    answer = account.call("CreateFolder", create_folder(FolderRef(parent), name), expected=1, acts=True).answers[0]
-    if answer.code == "ErrorFolderExists":
+    why = ""
+    for _ in range(_TRIES):
+        try:
+            reply = account.call("CreateFolder", create_folder(FolderRef(parent), name), expected=1, acts=True)
+        except OutcomeUnknown as unknown:
+            why = str(unknown)
+        else:
+            [answer] = reply.answers
+            if answer.ok:
+                return _id(folder_of(answer))
+            if answer.code != "ErrorFolderExists":
+                raise refusal(account.place.name, answer.code, answer.text)
+            why = str(answer)
+        # It is there already, or was made and nobody heard of it: there is never a second one of a name.
         for folder in find_below(account, parent, deep=False):
             if text_at(folder, "DisplayName") == name:
                 return _id(folder)
-    if not answer.ok:
-        raise refusal(account.place.name, answer.code, answer.text)
-    return _id(folder_of(answer))
+    raise refusal(account.place.name, "a folder that cannot be made", why)
 
 
 def _may_be_a_name(part: str) -> bool:
