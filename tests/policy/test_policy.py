@@ -17,7 +17,7 @@ from excise.core.errors import UsageError
 from excise.policy.effective import PolicyRefused, combined, policy_paths
 from excise.policy.lines import lines_of
 from excise.policy.merge import MERGES, ConflictError, tightened
-from excise.policy.model import Approval, Caps, Hold, Person, Policy, Rule
+from excise.policy.model import Approval, Caps, Hold, Person, Policy, Rule, Standing
 from excise.policy.read import Source, policy_from_canonical, read_policy
 
 WHOLE = """\
@@ -229,6 +229,12 @@ RULES = st.builds(
     roles=st.sampled_from([("A",), ("B",), ("A", "B")]),
     count=st.integers(1, 3),
 )
+STANDING = st.builds(
+    Standing,
+    actions=st.sampled_from([("move",), ("purge",), ("move", "purge")]),
+    per_hour=st.integers(1, 9),
+    hours=st.floats(0.5, 9),
+)
 HOLDS = st.builds(Hold, case=st.sampled_from("xyz"), domains=st.sampled_from([("a.b",), ("c.d",)]))
 POLICIES = st.builds(
     Policy,
@@ -254,6 +260,7 @@ POLICIES = st.builds(
         revoked_keys=NAMES,
         operator_signs=st.booleans(),
         rules=st.lists(RULES, max_size=2).map(tuple),
+        standing=st.none() | STANDING,
     ),
     separate_accounts=st.none() | st.booleans(),
     rights_within_scope=st.none() | st.booleans(),
@@ -269,6 +276,15 @@ def within(one: tuple[Any, ...] | None, other: tuple[Any, ...] | None) -> bool:
 
 def at_most(one: float | None, other: float | None) -> bool:
     return other is None or (one is not None and one <= other)
+
+
+def no_more(one: Standing | None, other: Standing | None) -> bool:
+    """True where ``one`` approves nothing beforehand that ``other``, where it says anything, does not."""
+    return (
+        one is None
+        or other is None
+        or (within(one.actions, other.actions) and one.per_hour <= other.per_hour and one.hours <= other.hours)
+    )
 
 
 #: key -> whether the first value is at least as strict as the second.
@@ -288,6 +304,7 @@ STRICTER: dict[str, Callable[[Any, Any], bool]] = {
         and within(other.revoked_keys, one.revoked_keys)
         and one.operator_signs >= other.operator_signs
         and other.allowed_signers in (None, one.allowed_signers)
+        and no_more(one.standing, other.standing)
     ),
     "separate_accounts": lambda one, other: bool(one) >= bool(other),
     "rights_within_scope": lambda one, other: bool(one) >= bool(other),
@@ -315,6 +332,20 @@ def test_two_policies_together_are_as_strict_as_either(first: Policy, later: Pol
 def test_a_policy_that_says_nothing_changes_nothing(policy: Policy) -> None:
     assert tightened(policy, Policy()) == policy
     assert tightened(policy, policy) == tightened(policy, Policy())
+
+
+def test_s25_what_may_be_approved_beforehand_is_what_the_strongest_policy_says() -> None:
+    mine = Policy(approval=Approval(standing=Standing(actions=("move",), per_hour=5, hours=2)))
+    assert tightened(Policy(), mine).approval.standing is None
+    assert tightened(mine, Policy()).approval.standing == mine.approval.standing
+    other = Policy(approval=Approval(standing=Standing(actions=("purge",), per_hour=5, hours=2)))
+    assert tightened(mine, other).approval.standing is None
+
+
+def test_a_policy_without_what_later_releases_know_keeps_its_hash() -> None:
+    assert "standing" not in Policy().canonical()["approval"]
+    mine = Policy(approval=Approval(standing=Standing(actions=("move",), per_hour=5, hours=2)))
+    assert policy_from_canonical(mine.canonical(), Path("x")) == mine
 
 
 def test_a_term_is_allowed_to_stand_alone_by_the_strongest_policy_only() -> None:

@@ -22,7 +22,7 @@ from excise.core.digests import sha256_hex
 from excise.core.errors import ConfirmationMissing, Refused, UsageError
 from excise.core.files import make_directories, os_error, read_regular, write_durably
 from excise.core.marker import enclosing_case
-from excise.engine import import_plan, planner, replacing, restore, review, run, sweep
+from excise.engine import import_plan, planner, replacing, restore, review, run, standing, sweep
 from excise.engine.authority import check_names, check_person, given_policy
 from excise.engine.channel import Channel
 from excise.engine.journal import read_journal
@@ -31,6 +31,7 @@ from excise.store_api import registry
 from excise.store_api.discovery import Scope, find_mailboxes
 
 if TYPE_CHECKING:
+    from excise.case.standing import Standing
     from excise.case.timestamp import Stamp
     from excise.report.loadfile import Produced, Production
     from excise.report.write import Written
@@ -115,19 +116,23 @@ class Work:
         self.save_head()
         return made
 
-    def plan_sweep(self, max_total: int | None = None, *, with_replies: bool = False) -> Plan:
+    def plan_sweep(
+        self, max_total: int | None = None, *, with_replies: bool = False, under: Standing | None = None
+    ) -> Plan:
         """Search once more for what the search of the case was for, and freeze a plan of what it does not know.
 
         ``max_total``: refuse to remove anything where there is more (S04). ``with_replies``: search for replies to and
-        forwards of what was preserved instead (S12).
+        forwards of what was preserved instead (S12). ``under``: search only the mailboxes that were approved.
         """
-        base = sweep.base_plan(self.case, self.audit)
+        base = sweep.base_plan(self.case, self.audit, waiting=under is not None)
         order = sweep.order_of(base, max_total)
         # A policy that was given for the first search binds the later ones too.
         self.policy = effective_policy(self.setting.policy_file or given_policy(base))
         if with_replies:
             order = sweep.with_replies(self.case, base, order)
         scope = find_mailboxes(order.sources, order.wanted, order.parts)
+        if under is not None:
+            scope = standing.within(under, scope)
         sweep.check_scope(base, scope, self.case.next_unit())
         plan = self.plan(order, scope)
         known = sweep.known_in(self.case, plan)

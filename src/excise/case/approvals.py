@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from excise.case.layout import Case, account, who
-from excise.case.plan import Plan
+from excise.case.plan import Plan, disposals_of
 from excise.core.clock import iso, now
 from excise.core.digests import canonical_json, sha256_hex
 from excise.core.errors import DoesNotVerify, ExciseError, UsageError
@@ -30,17 +30,12 @@ NAMESPACE = "excise-approval"
 _LIMIT = 1 << 20
 
 
-class Statement(BaseModel):
-    """What is signed: who, in which role, says yes to exactly which plan, from when until when."""
+class Said(BaseModel):
+    """What every statement says: for which case and policy, who signs it, in which role, from when until when."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    excise_statement: Literal[1]
     case: str
-    plan: Annotated[int, Field(ge=1, le=9999)]
-    plan_sha256: str
-    action: str
-    disposal: str
     policy_sha256: str
     role: str
     principal: str
@@ -56,13 +51,29 @@ class Statement(BaseModel):
         return self.until - self.begins
 
 
+class Statement(Said):
+    """What is signed of a plan: who, in which role, says yes to exactly which one."""
+
+    excise_statement: Literal[1]
+    plan: Annotated[int, Field(ge=1, le=9999)]
+    plan_sha256: str
+    action: str
+    disposal: str
+
+
+S = TypeVar("S", bound=Said, covariant=True)
+#: A kind of statement, and a kind of anything that is written as one.
+SaidKind = TypeVar("SaidKind", bound=Said)
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
 @dataclass(frozen=True, slots=True)
-class Signed:
+class Signed(Generic[S]):
     """A statement with its signature, as they were read; nothing about them is verified yet."""
 
     path: Path
     data: bytes
-    statement: Statement
+    statement: S
     signature: Signature
 
     @property
@@ -73,14 +84,13 @@ class Signed:
 
 def disposal_of(plan: Plan) -> str:
     """The disposals that a plan's mailboxes with matches use, in words; ``copy`` where nothing is removed."""
-    used = {unit.disposal for unit in plan.units if unit.matches} or {unit.disposal for unit in plan.units}
-    return ",".join(sorted(used if plan.action.removes else {"copy"}))
+    return ",".join(sorted(disposals_of(plan)))
 
 
 def new_statement(plan: Plan, *, role: str, principal: str, hours: float) -> bytes:
     """The bytes of a statement about ``plan`` by the user who runs this, from now on."""
-    machine, begins = who(), now().replace(microsecond=0)
-    return _bytes(
+    begins = now().replace(microsecond=0)
+    return statement_bytes(
         {
             "excise_statement": 1,
             "case": plan.header["case"],
@@ -89,35 +99,43 @@ def new_statement(plan: Plan, *, role: str, principal: str, hours: float) -> byt
             "action": plan.action,
             "disposal": disposal_of(plan),
             "policy_sha256": plan.header["policy_sha256"],
-            "role": role,
-            "principal": principal,
-            "user": account(),
-            "uid": machine["uid"],
-            "host": machine["host"],
+            **signer(role, principal),
             "from": iso(begins),
             "until": iso(begins + timedelta(hours=hours)),
         }
     )
 
 
-def _bytes(values: dict[str, Any]) -> bytes:
+def signer(role: str, principal: str) -> dict[str, Any]:
+    """What a statement says of the user who runs this, its signer."""
+    machine = who()
+    return {"role": role, "principal": principal, "user": account(), "uid": machine["uid"], "host": machine["host"]}
+
+
+def statement_bytes(values: dict[str, Any]) -> bytes:
+    """The one sequence of bytes of a statement."""
     return canonical_json(values) + b"\n"
 
 
-def read_statement(data: bytes, where: Path) -> Statement:
-    """``data`` as a statement; DoesNotVerify, naming ``where``, for anything else."""
+def read_as(kind: type[Kind], data: bytes, where: Path, what: str = "a statement") -> Kind:
+    """``data`` as a value of ``kind`` in canonical form; DoesNotVerify, naming ``where``, for anything else."""
     try:
-        statement = Statement.model_validate_json(data)
-        same = _bytes(json.loads(data)) == data
+        found = kind.model_validate_json(data)
+        same = statement_bytes(json.loads(data)) == data
     except (ValidationError, ValueError, RecursionError) as error:
-        raise DoesNotVerify(f"{where}: expected a statement, found something else") from error
+        raise DoesNotVerify(f"{where}: expected {what}, found something else") from error
     if not same:
-        raise DoesNotVerify(f"{where}: the statement is not in canonical form")
-    return statement
+        raise DoesNotVerify(f"{where}: {what.replace('a ', 'the ', 1)} is not in canonical form")
+    return found
 
 
-def read_signed(path: Path) -> Signed:
-    """The statement at ``path`` with the signature beside it (``path`` and ``.sig``)."""
+def read_signed(path: Path) -> Signed[Statement]:
+    """The statement about a plan at ``path`` with the signature beside it."""
+    return read_signed_as(Statement, path)
+
+
+def read_signed_as(kind: type[SaidKind], path: Path) -> Signed[SaidKind]:
+    """The statement of that kind at ``path`` with the signature beside it (``path`` and ``.sig``)."""
     sig = signature_path(path)
     try:
         data, signature = read_regular(path, _LIMIT), read_regular(sig, _LIMIT)
@@ -125,7 +143,7 @@ def read_signed(path: Path) -> Signed:
         raise DoesNotVerify(f"{error.filename}: expected a statement and its signature, found only one") from error
     except OSError as error:
         raise os_error(error, path, "reading the statement") from error
-    return Signed(path, data, read_statement(data, path), read_signature(signature))
+    return Signed(path, data, read_as(kind, data, path), read_signature(signature))
 
 
 def signature_path(path: Path) -> Path:
@@ -138,10 +156,10 @@ def approvals_dir(case: Case, plan: int) -> Path:
     return case.root / "approvals" / f"{plan:04}"
 
 
-def keep(case: Case, statement: bytes, signature: bytes) -> Path:
-    """Put a statement and its signature into the case; where they stand. The same one again changes nothing."""
-    directory = case.make(approvals_dir(case, read_statement(statement, case.root).plan))
-    path = directory / f"{sha256_hex(statement)[:16]}.json"
+def keep_in(case: Case, directory: Path, statement: bytes, signature: bytes) -> Path:
+    """Put a statement and its signature into a directory of the case; where they stand. The same again changes
+    nothing."""
+    path = case.make(directory) / f"{sha256_hex(statement)[:16]}.json"
     try:
         write_durably(signature_path(path), signature)
         write_durably(path, statement)
@@ -150,13 +168,19 @@ def keep(case: Case, statement: bytes, signature: bytes) -> Path:
     return path
 
 
-def approvals(case: Case, plan: int) -> Iterator[Signed | str]:
+def approvals(case: Case, plan: int) -> Iterator[Signed[Statement] | str]:
     """Each statement about plan ``plan``; in words why one cannot be read."""
-    directory = approvals_dir(case, plan)
-    for path in sorted(directory.glob("*.json")) if directory.is_dir() else ():
+    return statements_in(case, approvals_dir(case, plan), Statement)
+
+
+def statements_in(
+    case: Case, directory: Path, kind: type[SaidKind], pattern: str = "*.json"
+) -> Iterator[Signed[SaidKind] | str]:
+    """Each statement of that kind in a directory of the case; in words why one cannot be read."""
+    for path in sorted(directory.glob(pattern)) if directory.is_dir() else ():
         name = path.relative_to(case.root)
         try:
-            signed = read_signed(path)
+            signed = read_signed_as(kind, path)
         except ExciseError as error:
             yield f"{name}: {shown(error.message.removeprefix(f'{path}: '), 300)}"
             continue
@@ -181,11 +205,15 @@ def approval_checks(case: Case, plan: Plan) -> Iterator[tuple[str, bool | None, 
         if (said.case, said.plan_sha256, said.action, said.disposal, said.policy_sha256) != expected:
             yield name, False, f"{found.path}: a statement about another plan"
             continue
-        try:
-            check(found.data, found.signature.data, NAMESPACE)
-        except BadSignature as error:
-            yield name, False, f"{found.path}: {error.message}"
-        except UsageError as error:
-            yield name, None, error.message
-        else:
-            yield name, True, f"by {said.user} as {said.role}, with the key {found.signature.fingerprint}"
+        yield name, *signature_state(found, NAMESPACE)
+
+
+def signature_state(found: Signed[Said], namespace: str) -> tuple[bool | None, str]:
+    """Whether a statement's signature is one over its bytes, and more; None where that cannot be told."""
+    try:
+        check(found.data, found.signature.data, namespace)
+    except BadSignature as error:
+        return False, f"{found.path}: {error.message}"
+    except UsageError as error:
+        return None, error.message
+    return True, f"by {found.statement.user} as {found.statement.role}, with the key {found.signature.fingerprint}"

@@ -96,6 +96,16 @@ class Plan:
     directory: Path = field(compare=False)
 
     @property
+    def name(self) -> str:
+        """What it is called in messages."""
+        return f"plan {self.number}"
+
+    @property
+    def path(self) -> Path:
+        """Where its header stands."""
+        return self.directory / HEADER
+
+    @property
     def matches(self) -> int:
         """How many items the plan lists."""
         return sum(unit.matches for unit in self.units)
@@ -109,6 +119,13 @@ class Plan:
     def unit(self, number: int) -> UnitPlan:
         """Unit ``number``."""
         return next(unit for unit in self.units if unit.unit == number)
+
+
+def disposals_of(plan: Plan) -> set[str]:
+    """The disposals that a plan's mailboxes with matches use; of all of them where none has any."""
+    if not plan.action.removes:
+        return {Disposal.COPY.value}
+    return {str(unit.disposal) for unit in plan.units if unit.matches} or {str(unit.disposal) for unit in plan.units}
 
 
 def matches_path(directory: Path, unit: int) -> Path:

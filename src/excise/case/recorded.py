@@ -19,7 +19,7 @@ from excise.model.item import Action
 #: The type of the last record of a case.
 CLOSED = "case-closed"
 #: Directories of a case in which every file is to be named by a record.
-PROOFS = ("checkpoints", "stamps", "approvals")
+PROOFS = ("checkpoints", "stamps", "approvals", "standing")
 
 
 def recorded_files(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from excise.case.layout import Case
 from excise.case.plan import HEADER, Plan, matches_path, read_matches, read_plan
+from excise.case.standing import TERMS, Standing, read_standing, standing_dir
 from excise.core.digests import canonical_json
 from excise.core.errors import DamagedInput, DoesNotVerify, UsageError
 from excise.core.files import durable_file, open_nofollow, os_error, read_regular
@@ -25,11 +26,24 @@ from excise.core.marker import CASE_FILE
 from excise.criteria import Criteria
 
 _MARKER = "excise_approval_request"
+_STANDING_MARKER = "excise_standing_request"
 _LINE_LIMIT = 1 << 30
+_STANDING_LIMIT = 128 << 20
 
 
 def write_request(case: Case, plan: Plan, path: Path) -> None:
-    """Write the request for ``plan`` to the new file ``path``.
+    """Write the request for ``plan`` to the new file ``path``."""
+    _write(_lines(case, plan), path)
+
+
+def write_standing_request(case: Case, standing: Standing, path: Path) -> None:
+    """Write the request for the standing approval ``standing`` to the new file ``path``."""
+    told = {"case": _text(case.root / CASE_FILE), "terms": _text(standing.path), "standing": standing.number}
+    _write(iter([{_STANDING_MARKER: 1, **told}]), path)
+
+
+def _write(lines: Iterator[dict[str, Any]], path: Path) -> None:
+    """Write the lines of a request to a new file.
 
     Only its owner may read it; in a directory that gives its group to its files (setgid), that group too.
     """
@@ -37,7 +51,7 @@ def write_request(case: Case, plan: Plan, path: Path) -> None:
         with durable_file(path, 0o600) as stream:
             shared = path.absolute().parent.stat().st_mode & 0o2000
             os.fchmod(stream.fileno(), 0o640 if shared else 0o600)
-            for line in _lines(case, plan):
+            for line in lines:
                 stream.write(canonical_json(line) + b"\n")
     except FileExistsError as error:
         raise UsageError(f"{path}: is there already", hint="Name a new file.") from error
@@ -74,6 +88,41 @@ def opened_request(path: Path) -> Iterator[tuple[Case, Plan]]:
         plan = read_plan(case, number)
         check_told(case, plan)
         yield case, plan
+
+
+@contextmanager
+def opened_standing(path: Path) -> Iterator[tuple[Case, Standing]]:
+    """The case and the terms of a request for a standing approval, unpacked in a temporary directory and checked."""
+    with tempfile.TemporaryDirectory(prefix="excise-request-") as place:
+        root = Path(place)
+        try:
+            number = _unpack_standing(path, root)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise DamagedInput(f"{path}: expected a request for a standing approval, found something else") from error
+        case = Case(root)
+        standing = read_standing(case, number)
+        terms = standing.terms
+        criteria = Criteria.from_canonical(terms.criteria)
+        if (criteria.sha256, criteria.words()) != (terms.criteria_sha256, terms.rule):
+            raise DoesNotVerify(f"{path}: the rule in words is not the one of its criteria")
+        yield case, standing
+
+
+def _unpack_standing(path: Path, root: Path) -> int:
+    """Write what the request holds where a case has it; the number of the standing approval."""
+    try:
+        told = json.loads(read_regular(path, _STANDING_LIMIT))
+    except OSError as error:
+        raise os_error(error, path, "reading the request") from error
+    number = told["standing"]
+    if told[_STANDING_MARKER] != 1 or type(number) is not int or not 0 < number < 10_000:
+        raise ValueError(number)
+    case_text, terms = told["case"].encode("ascii"), told["terms"].encode("ascii")
+    (root / CASE_FILE).write_bytes(case_text)
+    directory = standing_dir(Case(root), number)
+    directory.mkdir(parents=True)
+    (directory / TERMS).write_bytes(terms)
+    return number
 
 
 def _unpack(path: Path, root: Path) -> int:

@@ -25,6 +25,7 @@ def check_strangers(case: Case) -> Iterator[Check]:
         "units/[0-9]*",
     )
     patterns += ("approvals/[0-9]*", "approvals/*/*.json", "approvals/*/*.json.sig")
+    patterns += ("standing/[0-9]*", "standing/*/*.json", "standing/*/*.json.sig")
     patterns += ("units/*/journal.jsonl", "units/*/audit.jsonl", f"units/*/part-*{PARTIAL}")
     tags = ("data", *TAGS, TAG_MANIFEST, PLAIN, TABLE)
     explained = {case.root / name for name in known} | {

@@ -12,7 +12,9 @@ journal's events follow the table of states; an item that was removed had been p
 the journal calls preserved is in it.
 6. Each sealed bag has the tag manifest that the audit log recorded, BagIt's validator accepts it, and its records agree
    with the living ones.
-7. Each signed statement is one about its plan, with a signature over just its bytes.
+7. Each signed statement is one about its plan, or about the terms of its standing approval, with a signature over just
+   its bytes. Each pass under a standing approval was within its terms, before its end, and no more was removed by such
+   passes in any 60 minutes, by the journals, than its cap.
 8. Each file that the audit log has a hash of is that file, and what the log tells is in an order in which it can have
    happened; checkpoints, their signatures and time stamps hold.
 9. Nothing else is in the case.
@@ -48,6 +50,7 @@ from excise.case.plan import (
 )
 from excise.case.recorded import file_problem, order_problems, recorded_files, unrecorded_files
 from excise.case.reread import reread_part
+from excise.case.standing import standing_checks
 from excise.case.strangers import check_strangers
 from excise.case.verify_encrypted import (
     check_keys,
@@ -86,14 +89,14 @@ def verify_case(
     else:
         yield from _check_head(case, audit, expect_head)
     recorded = {r.get("plan_sha256"): r for r in audit.records if r["type"] == "plan-made"}
-    actions: dict[Any, Action] = {}
+    plans: dict[Any, Plan] = {}
     for number in case.plan_numbers():
         try:
             plan = read_plan(case, number)
         except (ExciseError, OSError) as error:
             yield Check(f"plan {number}", False, f"{case.plan_dir(number) / HEADER}: {error}")
             continue
-        actions[number] = plan.action
+        plans[number] = plan
         yield _check_plan_hash(case, plan, recorded, audit)
         yield from _check_units(case, plan, audit, replay, identities)
         if is_gathered(plan) or case.gathered_dir(number).exists():
@@ -106,8 +109,10 @@ def verify_case(
     for lost in sorted(number for number in made if isinstance(number, int) and number not in case.plan_numbers()):
         path = case.plan_dir(lost) / HEADER
         yield Check(f"plan {lost}", False, f"{path}: the audit log tells of plan {lost}, which is not there")
+    actions = {number: plan.action for number, plan in plans.items()}
     problems = list(order_problems(case, audit.records, actions))
     yield Check("order of the audit log", not problems, "; ".join(problems[:3]))
+    yield from (Check(*found) for found in standing_checks(case, plans, audit.records))
     yield from _check_recorded(case, audit)
     yield from check_proofs(case, list(_heads(audit)) if audit.records else [], trust or Trust())
     yield from check_strangers(case)

@@ -31,6 +31,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
@@ -275,6 +276,9 @@ class Verification:
                 self.files.update(record["files"])
         self.case_sha256 = ""
         self.case_id: Any = None
+        self.plans: dict[int, tuple[str, dict[str, Any]]] = {}
+        #: Of each plan: when an item (unit, number) was about to be removed.
+        self.removals: dict[int, list[tuple[datetime, tuple[int, int]]]] = {}
 
     def run(self) -> None:
         """Check everything."""
@@ -285,6 +289,7 @@ class Verification:
         self.check_lost_plans()
         self.check_order()
         if not self.place.alone:
+            StandingCheck(self).check()
             self.check_recorded_files()
             Proofs(self).check()
             self.check_strangers()
@@ -448,6 +453,7 @@ class Verification:
             problems.append(f"{path}: its total of {wanted} matches is not the sum of its units'")
         if made or problems:
             self.report.settle(name, problems, digest)
+        self.plans[number] = (digest, header)
         statuses = {unit["unit"]: UnitCheck(self, number, header, unit).check() for unit in units}
         BagCheck(self, number, digest, statuses).check()
 
@@ -470,7 +476,9 @@ class Verification:
     def check_strangers(self) -> None:
         """What no part of the format explains."""
         known = r"case\.json|audit\.(jsonl|head)|lock|(scope|outcome)\.csv|plan|units|bag-[0-9]{4}"
-        known += r"|verify_case\.py|report\.html|custody\.md|certificate-902-14\.md|checkpoints|stamps|approvals"
+        known += (
+            r"|verify_case\.py|report\.html|custody\.md|certificate-902-14\.md|checkpoints|stamps|approvals|standing"
+        )
         inside = {
             "": known,
             "plan": "[0-9]{4}",
@@ -484,7 +492,7 @@ class Verification:
             for directory in sorted(self.place.root.glob(pattern)) if pattern else [self.place.root]:
                 found = [n for n in entries(directory) if not n.endswith(".partial") and not re.fullmatch(names, n)]
                 strangers += [str(directory / name) for name in found]
-        for name in ("checkpoints", "stamps", "approvals"):
+        for name in ("checkpoints", "stamps", "approvals", "standing"):
             for path in sorted(self.place.root.glob(f"{name}/**/*")):
                 recorded = path.relative_to(self.place.root).as_posix() in self.files
                 if path.is_file() and not recorded and path.suffix != ".partial":
@@ -602,6 +610,9 @@ class UnitCheck:
             if event not in FOLLOWS[item[0]]:
                 place = f"{path}: record {record['seq']}: item {number}"
                 raise Wrong(f"{place}: expected an event that can follow {item[0]!r}, found {event!r}")
+            if event == "removing":
+                told = self.whole.removals.setdefault(self.plan, [])
+                told.append((moment(record["time"]), (self.number, number)))
             if not (item[0] == "removing" and event == "verified"):
                 item[0] = event
             if event == "fetched":
@@ -886,6 +897,146 @@ class PartCheck:
                 "the file is the one that was written, by its SHA-256" if path.name in self.files else "no hash of it"
             )
             self.unchecked.append(f"{path}: the messages in it (that needs a reader of PST files); {known}")
+
+
+class StandingCheck:
+    """Standing approvals: terms, statements about them, and the passes of a sweep that were run under them."""
+
+    TERMS: ClassVar[tuple[str, ...]] = ("case", "case_sha256", "standing")
+    SAME: ClassVar[tuple[str, ...]] = ("case", "action", "criteria_sha256", "per_hour", "policy_sha256")
+
+    def __init__(self, whole: Verification) -> None:
+        self.whole, self.root, self.audit = whole, whole.place.root / "standing", whole.audit
+        self.terms: dict[int, tuple[str, dict[str, Any]]] = {}
+
+    def check(self) -> None:
+        """Check all that are there, and each pass that the log tells of."""
+        for name in entries(self.root):
+            if re.fullmatch("[0-9]{4}", name):
+                self.settle(f"standing/{name}/terms.json", self.check_terms, int(name))
+                for entry in entries(self.root / name):
+                    if re.fullmatch(r"[0-9a-f]{16}\.json", entry):
+                        self.settle(f"standing/{name}/{entry}", self.check_statement, int(name), entry)
+        earlier: list[tuple[datetime, tuple[int, int, int]]] = []
+        for record in self.audit.records:
+            if record["type"] == "standing-pass":
+                self.settle(f"pass of plan {record.get('plan')}", self.check_pass, record, earlier)
+
+    def settle(self, what: str, check: Callable[..., str], *given: Any) -> None:
+        """Tell what a check finds; an empty text is that it holds."""
+        try:
+            problem = check(*given)
+        except Wrong as error:
+            problem = str(error)
+        except SEEMS_WRONG as error:
+            problem = f"{self.root}: expected terms, statements and passes, found something else ({error!r})"
+        self.whole.report.settle(what, [problem] if problem else [])
+
+    def read(self, path: Path) -> tuple[str, dict[str, Any]]:
+        """SHA-256 and values of a file in canonical form."""
+        data = read_file(path)
+        value = json.loads(data)
+        if canonical(value) + b"\n" != data:
+            raise Wrong(f"{path}: not in canonical form")
+        return sha256(data), value
+
+    def check_terms(self, number: int) -> str:
+        """They are of this case, and the ones that the log tells of."""
+        path = self.root / f"{number:04}" / "terms.json"
+        digest, terms = self.read(path)
+        if [terms[key] for key in self.TERMS] != [self.whole.case_id, self.whole.case_sha256, number]:
+            return f"{path}: of another case or number"
+        self.terms[number] = digest, terms
+        asked = [r for r in self.audit.records if r["type"] == "standing-asked" and r.get("standing") == number]
+        told = [r.get("terms_sha256") for r in asked] == [digest]
+        rule_fits = sha256(canonical(terms["criteria"])) == terms["criteria_sha256"]
+        if not rule_fits:
+            return f"{path}: its criteria do not have the SHA-256 that it gives"
+        return "" if told else f"{path}: not the terms that the audit log tells of"
+
+    def check_statement(self, number: int, name: str) -> str:
+        """It is about these terms; its signature is checked with the others."""
+        path = self.root / f"{number:04}" / name
+        digest, said = self.read(path)
+        terms_sha256, terms = self.terms[number]
+        same = all(said[key] == terms[key] for key in self.SAME) and said["excise_standing_statement"] == 1
+        if not same or said["terms_sha256"] != terms_sha256 or said["standing"] != number:
+            return f"{path}: a statement about other terms"
+        if moment(said["until"]) > moment(terms["until"]):
+            return f"{path}: it ends after the terms do"
+        return "" if digest[:16] == name[:16] else f"{path}: not the statement that had this name, by its SHA-256"
+
+    def check_pass(self, record: dict[str, Any], earlier: list[tuple[datetime, tuple[int, int, int]]]) -> str:
+        """The pass was within the terms and their time, and with those before it, not above the cap."""
+        plan, number = record["plan"], record["standing"]
+        terms_sha256, terms = self.terms[number]
+        plan_sha256, header = self.whole.plans[plan]
+        path = self.root / f"{number:04}" / f"pass-{plan:04}.json"
+        _, said = self.read(path)
+        mine = [(when, (plan, *item)) for when, item in self.whole.removals.get(plan, [])]
+        earlier += mine
+        expected = {"case": self.whole.case_id, "standing": number, "terms_sha256": terms_sha256, "plan": plan}
+        expected |= {"plan_sha256": plan_sha256, "per_hour": terms["per_hour"], "until": terms["until"]}
+        expected |= {key: terms[key] for key in ("action", "criteria_sha256", "policy_sha256")} | {"excise_pass": 1}
+        wrong = [key for key, value in expected.items() if said[key] != value]
+        if set(said) != {*expected, "removable", "counted", "time", "user", "uid", "host"}:
+            wrong.append("its fields")
+        if wrong or [record["terms_sha256"], record["plan_sha256"]] != [terms_sha256, plan_sha256]:
+            return f"{path}: {wrong[0] if wrong else 'the record of it'}: not as in the terms or the plan"
+        units = [u for u in header["units"] if not u["refused"]]
+        removable = sum(u["matches"] - u["doubtful"] - u.get("held", 0) for u in units)
+        if said["removable"] != removable or said["counted"] + removable > terms["per_hour"]:
+            return f"{path}: {said['counted']} + {removable} items, and {terms['per_hour']} an hour were approved"
+        if not moment(terms["made"]) <= moment(said["time"]) < moment(terms["until"]):
+            return f"{path}: not before the end that was approved"
+        if moment(record["time"]) < moment(said["time"]):
+            return f"{path}: its time is after that of the record that tells of it"
+        return self.outside(terms, header) or self.too_many(terms, plan, mine, earlier)
+
+    def outside(self, terms: dict[str, Any], header: dict[str, Any]) -> str:
+        """What of a plan is not as the terms have it."""
+        where, scope = self.whole.place.plan(header["plan"]) / "header.json", header["scope"]
+        same = ("action", "disposal", "evidence", "criteria", "criteria_sha256", "policy_sha256")
+        wrong = [key for key in same if header[key] != terms[key]]
+        wrong += [key for key in ("sources", "mailboxes", "parts") if scope.get(key, []) != terms["scope"][key]]
+        wrong += [key for key in ("compact", "rewrite") if bool(header.get(key)) != terms[key]]
+        wrong += [key for key in ("no_evidence", "replaces_for") if key in header]
+        for key, limit in terms["caps"].items():
+            found = header["caps"][key]
+            tighter = key != "share_from" and found is not None and (limit is None or found < limit)
+            wrong += [] if found == limit or tighter else [f"caps: {key}"]
+        used = [unit for unit in header["units"] if unit["locator"]]
+        wrong += [f"mailbox {unit['name']}" for unit in used if unit["locator"] not in terms["scope"]["locators"]]
+        wrong += [
+            f"disposal {unit['disposal']}"
+            for unit in used
+            if unit["matches"] and unit["disposal"] not in terms["disposals"]
+        ]
+        return f"{where}: {wrong[0]}: not as in the terms of its standing approval" if wrong else ""
+
+    def too_many(
+        self,
+        terms: dict[str, Any],
+        plan: int,
+        mine: list[tuple[datetime, tuple[int, int, int]]],
+        so_far: list[tuple[datetime, tuple[int, int, int]]],
+    ) -> str:
+        """Where something was removed after the end, or more than the cap in 60 minutes."""
+        begins, until = moment(terms["made"]), moment(terms["until"])
+        for end in sorted({when for when, _ in mine}):
+            if not begins <= end < until:
+                return f"plan {plan}: a removal at {end.isoformat()}Z, not before the end that was approved"
+            inside = {item for when, item in so_far if end - timedelta(hours=1) < when <= end}
+            if len(inside) > terms["per_hour"]:
+                return f"plan {plan}: {len(inside)} removals in the hour before {end.isoformat()}Z"
+        return ""
+
+
+def moment(text: str) -> datetime:
+    """A time of a record: ISO 8601 in UTC with Z."""
+    if not text.endswith("Z"):
+        raise ValueError(f"{text[:40]!r} is no time in UTC")
+    return datetime.fromisoformat(text[:-1])
 
 
 class MboxMessage:
@@ -1179,6 +1330,8 @@ class Proofs:
         approvals = sorted(self.root.glob("approvals/*/*.sig"))
         for path in approvals:
             self.check_signature(path, path.with_suffix(""), self.options.approval_namespace)
+        for path in sorted(self.root.glob("standing/*/*.sig")):
+            self.check_signature(path, path.with_suffix(""), "excise-standing")
 
     def check_checkpoint(self, path: Path) -> None:
         """A checkpoint tells of a head that the log has."""

@@ -24,6 +24,7 @@ _COMMANDS = {
     "plan": "Only the plan: frozen, hashed, for review.",
     "review": "Look through a plan, take out what does not belong there.",
     "approve": "Approve a plan as a second person, with an OpenSSH signature.",
+    "standing": "Have a sweep approved beforehand: criteria, scope, a cap an hour and an end.",
     "run": "Execute a case's plan.",
     "resume": "Finish an interrupted run.",
     "restore": "Put removed messages back where they were.",

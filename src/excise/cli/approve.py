@@ -59,16 +59,21 @@ def command(ctx: click.Context, /, what: Path, **options: Any) -> None:
     ctx.exit(0)
 
 
+def own_case(root: Path) -> None:
+    """A UsageError unless the case at ``root`` is the user's own, and closed to others."""
+    if (root.stat().st_uid, root.stat().st_mode & 0o777) != (os.getuid(), 0o700):
+        raise UsageError(
+            f"{root}: expected a case of your own, closed to others (mode 700)",
+            hint="Have its operator write a request, with --request-out FILE.",
+        )
+
+
 def _with_case(root: Path, options: dict[str, Any]) -> None:
     from excise import api
     from excise.api.approving import take_in
     from excise.case.request import write_request
 
-    if (root.stat().st_uid, root.stat().st_mode & 0o777) != (os.getuid(), 0o700):
-        raise UsageError(
-            f"{root}: expected a case of your own, closed to others (mode 700)",
-            hint="Have its operator write a request: excise approve CASE --request-out FILE",
-        )
+    own_case(root)
     with api.open_case(root) as work:
         plan = work.newest_plan()
         if options["request_out"]:

@@ -28,6 +28,7 @@ def command(case_dir: Path, as_json: bool) -> None:
     from excise.case.layout import Case
     from excise.case.plan import read_plan
     from excise.engine.run import unit_counts
+    from excise.engine.standing_state import standing_states
 
     case = Case(case_dir)
     numbers = case.plan_numbers()
@@ -68,6 +69,13 @@ def command(case_dir: Path, as_json: bool) -> None:
             )
         facts = {"plan": number, "plan_sha256": plan.sha256, "action": plan.action, "stands": stands}
         put_json({"summary": facts | {"encrypted": encrypted, "closed": closed is not None}})
+    for standing in standing_states(case):
+        if as_json:
+            put_json({"standing_approval": standing.facts()})
+            continue
+        say(f"{standing.title}, {standing.stands}; hash {standing.sha256}")
+        for one in standing.passes:
+            say(f"  {shown(one.words)}")
 
 
 def _closed(case: Case) -> dict[str, Any] | None:

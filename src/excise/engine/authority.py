@@ -13,10 +13,11 @@ from functools import partial
 from operator import ne
 from typing import TYPE_CHECKING, Any
 
-from excise.case.approvals import Signed
+from excise.case.approvals import Said, Signed
 from excise.case.chain import read_chain
 from excise.case.layout import Authorisation, Case, account
-from excise.case.plan import HEADER, Plan
+from excise.case.plan import Plan
+from excise.case.standing import Standing, pass_records, standing_numbers
 from excise.core.errors import DoesNotVerify
 from excise.engine.approval import ApprovalMissing, Signers, in_words, needs_approval, require_approval
 from excise.policy.effective import Effective, PolicyRefused, effective_policy
@@ -83,7 +84,7 @@ def narrow_only(policy: Effective) -> frozenset[str]:
     return frozenset(policy.policy.narrow_only or ())
 
 
-def given_policy(plan: Plan) -> Path | None:
+def given_policy(plan: Plan | Standing) -> Path | None:
     """The policy file that was given when ``plan`` was made."""
     from pathlib import Path
 
@@ -91,7 +92,7 @@ def given_policy(plan: Plan) -> Path | None:
     return Path(name) if isinstance(name, str) else None
 
 
-def in_force(plan: Plan) -> Effective:
+def in_force(plan: Plan | Standing) -> Effective:
     """The policy in force now, with the file that was given for ``plan``, without what the plan froze."""
     return effective_policy(given_policy(plan))
 
@@ -106,7 +107,7 @@ class Checked:
     """What a plan may be run by: the policy, and the statements that approve it."""
 
     policy: Effective
-    statements: Sequence[Signed]
+    statements: Sequence[Signed[Said]]
 
     def record(self) -> dict[str, Any]:
         """For the audit log: which files said so, by their hashes."""
@@ -128,12 +129,13 @@ class Checked:
         }
 
 
-def binding(plan: Plan, now: Effective | None = None) -> Effective:
-    """The policy that binds ``plan``; ApprovalMissing where it became stricter than the plan was made for.
+def binding(plan: Plan | Standing, now: Effective | None = None) -> Effective:
+    """The policy that binds a plan or a standing approval; ApprovalMissing where it became stricter than that was made
+    for.
 
     ``now``: the policy in force, by default that of where the plan is run.
     """
-    now, path = now or in_force(plan), plan.directory / HEADER
+    now, path = now or in_force(plan), plan.path
     frozen = _frozen(plan, path)
     if frozen is None:
         if now.sources:
@@ -149,7 +151,7 @@ def binding(plan: Plan, now: Effective | None = None) -> Effective:
     return both
 
 
-def _frozen(plan: Plan, path: Path) -> Policy | None:
+def _frozen(plan: Plan | Standing, path: Path) -> Policy | None:
     if plan.header.get("policy") is None and plan.header.get("policy_sha256") is None:
         return None
     try:
@@ -161,9 +163,9 @@ def _frozen(plan: Plan, path: Path) -> Policy | None:
     return frozen
 
 
-def needs(plan: Plan) -> list[str]:
+def needs(plan: Plan | Standing) -> list[str]:
     """The approvals that ``plan`` needs by the policy that it was made under, in words."""
-    frozen = _frozen(plan, plan.directory / HEADER)
+    frozen = _frozen(plan, plan.path)
     return [] if frozen is None else in_words(frozen, plan)
 
 
@@ -172,14 +174,18 @@ def _loose(value: Any) -> Any:
     return frozenset(value or ()) if value is None or isinstance(value, tuple) else value
 
 
-def _stricter(plan: Plan, why: str) -> ApprovalMissing:
-    return ApprovalMissing(f"plan {plan.number}: {why}", hint="Nothing was opened. Make a new plan, in a new case.")
+def _stricter(plan: Plan | Standing, why: str) -> ApprovalMissing:
+    return ApprovalMissing(f"{plan.name}: {why}", hint="Nothing was opened. Make a new plan, in a new case.")
 
 
-def check_authority(case: Case, plan: Plan, records: Sequence[Mapping[str, Any]] | None = None) -> Checked:
+def check_authority(
+    case: Case, plan: Plan, records: Sequence[Mapping[str, Any]] | None = None, *, counting: bool = False
+) -> Checked:
     """What the policy asks of a run of ``plan`` by the user who runs this; raises where something of it is missing.
 
     ``records``: the coordinator's log; read from the case where it is not given and an approval is asked for.
+    ``counting``: of a pass under a
+    standing approval, that it removes no more in an hour than was approved; while the case is held by one run, once.
     """
     policy = binding(plan)
     said = case.facts.get("authorisation", {})
@@ -187,5 +193,11 @@ def check_authority(case: Case, plan: Plan, records: Sequence[Mapping[str, Any]]
         check_person(policy, Authorisation(*(str(said.get(name) or "") for name in ("ticket", "reason", "operator"))))
     if records is None:
         # It has a record of each mailbox: read before each removal, a run's time would grow with their square.
-        records = read_chain(case.audit_path).records if needs_approval(policy.policy, plan) else ()
+        asked = needs_approval(policy.policy, plan) or standing_numbers(case)
+        records = read_chain(case.audit_path).records if asked else ()
+    told = pass_records(records).get(plan.number)
+    if told is not None:
+        from excise.engine.standing import check_pass
+
+        return Checked(policy, check_pass(case, plan, policy.policy, records, told, counting=counting))
     return Checked(policy, require_approval(case, plan, policy.policy, records))

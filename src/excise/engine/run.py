@@ -183,7 +183,7 @@ def _gather(
 def _authority(case: Case, plan: Plan, audit: ChainedLog, *, closing: bool) -> Checked | None:
     """What allows the run, checked before anything is opened (S25); None where a run that lost it is being closed."""
     try:
-        return check_authority(case, plan, audit.records)
+        return check_authority(case, plan, audit.records, counting=True)
     except ApprovalMissing:
         if not closing:
             raise

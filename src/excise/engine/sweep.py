@@ -29,18 +29,20 @@ _MOST_UNITS = 99_999
 _STAYING = {Outcome.COPIED: "copied before", Outcome.HELD: "kept by a hold", Outcome.REFUSED: "removal was refused"}
 
 
-def base_plan(case: Case, audit: ChainedLog) -> Plan:
+def base_plan(case: Case, audit: ChainedLog, *, waiting: bool = False) -> Plan:
     """The newest plan of a search, whose criteria and scope a sweep takes. A UsageError where there is none, or where
-    the newest plan of all waits to be run."""
+    the newest plan of all waits to be run.
+
+    ``waiting``: one whose run has not begun may wait; what it lists is still there, and found again.
+    """
     plans = [read_plan(case, number) for number in case.plan_numbers()]
     # What an import replaced is no search: its criteria match what took its place, too.
     searches = [p for p in plans if p.action.preserves and p.header.get("criteria") and "replaces_for" not in p.header]
     if not searches:
         raise UsageError(f"{case.root}: no search was made in this case, so there is nothing to do again")
     newest = plans[-1]
-    if newest.matches and not any(
-        record["type"] == "run-finished" and record.get("plan") == newest.number for record in audit.records
-    ):
+    done = {record["type"] for record in audit.records if record.get("plan") == newest.number}
+    if newest.matches and "run-finished" not in done and not (waiting and "run-started" not in done):
         raise UsageError(
             f"{case.root}: plan {newest.number} has not been run to its end",
             hint=f"excise resume {case.root} finishes it, excise run {case.root} begins it.",

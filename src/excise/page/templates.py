@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from excise.core.clock import iso
 from excise.core.text import shown
 
 _LONGEST = 20_000
@@ -21,7 +22,7 @@ def template(package: str, name: str) -> Template:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, finalize=_safe, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": "{:,}".format, "when": _when}
+    environment.filters |= {"number": "{:,}".format, "when": _when, "iso": iso}
     style = (files("excise.page") / "style.css").read_text("utf-8")
     environment.globals["style"] = Markup(style)  # noqa: S704 - our own file
     return environment.from_string((files(package) / name).read_text("utf-8"))

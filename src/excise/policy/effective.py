@@ -161,7 +161,7 @@ def _added(so_far: Effective, source: Source) -> Effective:
             "can only tighten it",
             hint=f"The earlier ones: {', '.join(str(earlier.path) for earlier in so_far.sources)}.",
         ) from error
-    asks = policy.approval.rules or policy.approval.operator_signs
+    asks = policy.approval.rules or policy.approval.operator_signs or policy.approval.standing
     if asks and not (policy.people and policy.approval.allowed_signers):
         lacks = "people" if policy.approval.allowed_signers else "approval.allowed_signers"
         raise UsageError(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from excise.policy.model import Approval, Caps, Evidence, Person, Policy
+from excise.policy.model import Approval, Caps, Evidence, Person, Policy, Standing
 
 
 class ConflictError(Exception):
@@ -84,11 +84,23 @@ def _approval(first: Approval, later: Approval) -> Approval:
         revoked_keys=_both(first.revoked_keys, later.revoked_keys),
         operator_signs=first.operator_signs or later.operator_signs,
         rules=_both(first.rules, later.rules),
+        standing=_standing(first.standing, later.standing),
     )
 
 
 def _evidence(first: Evidence, later: Evidence) -> Evidence:
     return Evidence.model_construct(recipients=_both(first.recipients, later.recipients))
+
+
+def _standing(first: Standing | None, later: Standing | None) -> Standing | None:
+    """What the first allows, within what the later one does where it says anything; a later policy allows nothing."""
+    if first is None or later is None:
+        return first
+    actions = tuple(action for action in first.actions if action in later.actions)
+    if not actions:
+        return None
+    per_hour, hours = min(first.per_hour, later.per_hour), min(first.hours, later.hours)
+    return Standing(actions=actions, per_hour=per_hour, hours=hours)
 
 
 #: key -> how two values of it become one.

@@ -125,13 +125,22 @@ class Rule(_Strict):
     hours: Annotated[float, Field(gt=0, le=24 * 366)] = 72.0
 
 
+class Standing(_Strict):
+    """The most that a standing approval of a sweep may ask for: which actions, items an hour, how many hours long."""
+
+    actions: Annotated[tuple[Literal["move", "purge"], ...], Field(min_length=1)]
+    per_hour: Annotated[int, Field(ge=1)]
+    hours: Annotated[float, Field(gt=0, le=24 * 31)]
+
+
 class Approval(_Strict):
-    """What needs approval, and whose signatures count."""
+    """What needs approval, and whose signatures count. ``standing``: None: nothing is approved beforehand."""
 
     allowed_signers: Text | None = None
     revoked_keys: Paths = ()
     operator_signs: bool = False
     rules: Annotated[tuple[Rule, ...], Field(alias="rule")] = ()
+    standing: Standing | None = None
 
 
 class Hold(_Strict):
@@ -199,7 +208,10 @@ class Policy(_Strict):
         later = {name for name in _LATER if not getattr(self, name)}
         if not self.evidence.recipients:
             later.add("evidence")
-        return self.model_dump(mode="json", exclude={"holds", *later})
+        values = self.model_dump(mode="json", exclude={"holds", *later})
+        if self.approval.standing is None:
+            del values["approval"]["standing"]
+        return values
 
     @property
     def sha256(self) -> str:

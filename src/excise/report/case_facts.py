@@ -12,6 +12,7 @@ from excise.case.layout import Case
 from excise.case.plan import Plan, read_plan
 from excise.core.errors import DoesNotVerify
 from excise.engine.accounts import used
+from excise.engine.standing_state import StandingState, standing_states
 from excise.report.facts import PlanFacts, gather
 
 _STEPS = {
@@ -28,6 +29,9 @@ _STEPS = {
     "bag-encrypted": "The evidence was encrypted",
     "plaintext-removed": "The evidence in the clear was removed",
     "evidence-opened": "Encrypted evidence was opened",
+    "standing-asked": "A standing approval was asked for",
+    "standing-pass": "A pass was taken as approved by a standing approval",
+    "standing-refused": "A pass was refused under a standing approval",
     "case-closed": "The case was closed",
 }
 
@@ -54,6 +58,7 @@ class CaseFacts:
     heads_before: Mapping[int, str]
     head: str
     content: bool
+    standing: Sequence[StandingState] = ()
 
 
 def gather_case(case: Case, *, content: bool) -> CaseFacts:
@@ -72,6 +77,7 @@ def gather_case(case: Case, *, content: bool) -> CaseFacts:
         _heads_before(audit),
         audit.head,
         content,
+        list(standing_states(case)),
     )
 
 
@@ -107,6 +113,8 @@ def _step(record: Mapping[str, Any]) -> Step:
     said += used(record)
     if "matches" in record:
         said.append(f"{record['matches']} matches")
+    if record.get("why") and record["type"] == "standing-refused":
+        said.append(str(record["why"]))
     if record.get("open"):
         said.append(f"{record['open']} items are open")
     return Step(str(record["time"]), str(record.get("plan", "")), _STEPS[record["type"]], ", ".join(said))

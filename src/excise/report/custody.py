@@ -40,6 +40,9 @@ _STEPS = {
     "case-created": "Case made",
     "search-started": "Search started",
     "plan-made": "Plan frozen",
+    "standing-asked": "Standing approval asked for",
+    "standing-pass": "Pass of a sweep approved by a standing approval",
+    "standing-refused": "Pass of a sweep refused under a standing approval",
     "confirmed": "Plan confirmed",
     "run-started": "Collection started",
     "run-resumed": "Collection resumed",
@@ -205,6 +208,11 @@ def _detail(record: Mapping[str, Any]) -> str:
         "plaintext-removed": record.get("bag"),
         "evidence-opened": f"for {record.get('why')}",
         "load-file-written": f"{record.get('documents')} documents",
+        "standing-asked": f"number {record.get('standing')}, {record.get('per_hour')} an hour "
+        f"until {record.get('until')}",
+        "standing-pass": f"number {record.get('standing')}, {record.get('removable')} to remove, "
+        f"{record.get('counted')} in the hour before",
+        "standing-refused": f"number {record.get('standing')}: {record.get('why')}",
     }
     said = facts.get(record["type"])
     return ", ".join(part for part in (plan, str(said or "")) if part)

@@ -16,7 +16,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from excise.case.approvals import Signed, approvals
+from excise.case.approvals import Said, Signed, approvals
 from excise.case.bag import is_encrypted
 from excise.case.layout import Case
 from excise.case.parts import ITEMS, committed_parts
@@ -211,7 +211,7 @@ def gather(case: Case, plan: Plan, records: Iterable[Mapping[str, Any]], *, cont
     return facts
 
 
-def _approval(found: Signed | str) -> Approval:
+def _approval(found: Signed[Said] | str) -> Approval:
     if isinstance(found, str):
         return Approval(flaw=found)
     said = found.statement
