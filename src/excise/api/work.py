@@ -320,6 +320,8 @@ def load_file(
         if not sealed:
             raise UsageError(f"{root}: expected a plan that was run to its end with evidence, found none")
         plan = sealed[-1]
+        if plan.hashes_only:
+            raise UsageError(f"{root}: plan {plan.number} was run with --no-evidence: there is nothing to hand over")
         check_bags(work.case, work.audit.records, [plan.number])
         made = write_production(work.case, plan, place, how)
         facts = {"documents": made.documents, "messages": made.messages, "sha256": made.sha256}

@@ -8,7 +8,7 @@ is worth is judged elsewhere: here it is only written and read.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +24,7 @@ from excise.core.errors import DoesNotVerify, ExciseError, UsageError
 from excise.core.files import os_error, read_regular, write_durably
 from excise.core.signatures import BadSignature, Signature, check, read_signature
 from excise.core.text import shown
+from excise.policy.model import OPERATOR
 
 #: What a signature is made for: one that was made for something else is not an approval.
 NAMESPACE = "excise-approval"
@@ -206,6 +207,36 @@ def approval_checks(case: Case, plan: Plan) -> Iterator[tuple[str, bool | None, 
             yield name, False, f"{found.path}: a statement about another plan"
             continue
         yield name, *signature_state(found, NAMESPACE)
+
+
+def second_person_checks(
+    case: Case, plan: Plan, records: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, bool | None, str]]:
+    """Of a plan without evidence: that nothing but hashes was kept, and that a second person approved it if it was run.
+
+    Whether their signature counted, the allowed signers say, as of every approval.
+    """
+    if not plan.hashes_only:
+        return
+    yield (
+        f"evidence of {plan.name}",
+        None,
+        "not kept (--no-evidence): hashes and envelopes alone; what was removed can be neither shown nor put back",
+    )
+    if not any(record["type"] == "run-started" and record.get("plan") == plan.number for record in records):
+        return
+    made_by = case.facts.get("authorisation", {}).get("user")
+    others = [
+        found.statement.user
+        for found in approvals(case, plan.number)
+        if not isinstance(found, str)
+        and found.statement.plan_sha256 == plan.sha256
+        and found.statement.role != OPERATOR
+        and found.statement.user != made_by
+    ]
+    told = ", ".join(shown(user, 60) for user in others)
+    missing = f"{approvals_dir(case, plan.number)}: without evidence, a second person has to approve; nobody did"
+    yield f"second person of {plan.name}", bool(others), told or missing
 
 
 def signature_state(found: Signed[Said], namespace: str) -> tuple[bool | None, str]:

@@ -2,10 +2,10 @@
 
 A part holds ``messages.mbox`` (mboxrd), ``messages.pst`` and/or ``eml/`` (a file a message), ``properties.jsonl`` where
 the source has MAPI properties, ``streams/`` (a file an item) for items that their store gave in a large form of its own
-too, and ``items.jsonl``: for each item where it came from, where it stands in the part, and
-the hash that was taken of its bytes as fetched, before this module saw them. The part is written under another name,
-every file flushed and closed, and gets its own name by one rename: that is the commit. It is never opened for writing
-again.
+too, and ``items.jsonl``: for each item where it came from, where it stands in the part, and the hash that was taken of
+its bytes as fetched, before this module saw them. A part without any kind of container has ``items.jsonl`` alone:
+hashes, and nothing of the content, be it in properties or attributes. The part is written under another name, every
+file flushed and closed, and gets its own name by one rename: that is the commit. It is never opened for writing again.
 """
 
 from __future__ import annotations
@@ -113,28 +113,15 @@ class PartWriter:
 
         ``under``: the folder that holds its mailbox's folders in a PST of several mailboxes.
         """
+        if not self._kinds:
+            self._add_hashes(item, provenance)
+            return
         alone = self._kinds == (EvidenceKind.PST,)
         # First, since it alone can refuse.
         pst = self._pst.add(item, alone=alone, under=under) if self._pst is not None else None
-        line: dict[str, Any] = {
-            "evidence": provenance.evidence_id,
-            "item": provenance.item,
-            "source": provenance.source,
-            "mailbox": provenance.mailbox,
-            "folder": item.folder,
-            "id": item.id,
-            "version": item.version,
-            "message_id": provenance.message_id,
-            "mih": mih(provenance.message_id),
-            "sha256": provenance.sha256,
-            "size": len(item.content),
-            "flags": sorted(item.flags),
-            "delivered": None if item.delivered is None else item.delivered.isoformat(),
+        line = _line(item, provenance) | {
             "attributes": item.attributes,
             "headers": item.headers,
-            "notes": item.notes,
-            "matched": provenance.matched,
-            "fetched_at": provenance.fetched_at,
             "mbox": self._add_mbox(item),
             "eml": self._add_eml(item, provenance.evidence_id),
             **({"pst": pst} if pst is not None else {}),
@@ -144,6 +131,13 @@ class PartWriter:
         self._put(self._items, ITEMS, canonical_json(line) + b"\n")
         self.count += 1
         self._size += len(item.content) + len(item.stream)
+
+    def _add_hashes(self, item: Fetched, provenance: Provenance) -> None:
+        """Write what is kept of an item whose content may not be."""
+        nothing: dict[str, Any] = {"attributes": {}, "headers": None, "mbox": None, "eml": None, "properties": None}
+        line = _line(item, provenance) | nothing | {"hashes_only": True}
+        self._put(self._items, ITEMS, canonical_json(line) + b"\n")
+        self.count += 1
 
     def _add_mbox(self, item: Fetched) -> Mapping[str, Any] | None:
         if self._mbox is None:
@@ -208,6 +202,28 @@ class PartWriter:
         """Close the files and leave the unfinished part as it is."""
         with ExitStack() as stack:
             stack.push(self._files.pop_all())
+
+
+def _line(item: Fetched, provenance: Provenance) -> dict[str, Any]:
+    """What the line of an item says of it, wherever its content is."""
+    return {
+        "evidence": provenance.evidence_id,
+        "item": provenance.item,
+        "source": provenance.source,
+        "mailbox": provenance.mailbox,
+        "folder": item.folder,
+        "id": item.id,
+        "version": item.version,
+        "message_id": provenance.message_id,
+        "mih": mih(provenance.message_id),
+        "sha256": provenance.sha256,
+        "size": len(item.content),
+        "flags": sorted(item.flags),
+        "delivered": None if item.delivered is None else item.delivered.isoformat(),
+        "notes": item.notes,
+        "matched": provenance.matched,
+        "fetched_at": provenance.fetched_at,
+    }
 
 
 def from_line(item: Fetched) -> bytes:

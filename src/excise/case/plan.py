@@ -106,6 +106,11 @@ class Plan:
         return self.directory / HEADER
 
     @property
+    def hashes_only(self) -> bool:
+        """True where no content is kept of what it removes (``--no-evidence``): hashes and envelopes alone."""
+        return bool(self.header.get("no_evidence"))
+
+    @property
     def matches(self) -> int:
         """How many items the plan lists."""
         return sum(unit.matches for unit in self.units)

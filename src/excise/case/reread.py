@@ -47,11 +47,16 @@ class Reread:
     problems: list[str] = field(default_factory=list)
 
 
-def reread_part(part: Path, files: Mapping[str, str]) -> Reread:
+#: What the line of an item may hold beside its hash, and where its content would be.
+_CONTENT = ("mbox", "eml", "pst", "properties", "attributes", "headers")
+
+
+def reread_part(part: Path, files: Mapping[str, str], *, hashes_only: bool = False) -> Reread:
     """Read the part at ``part`` again and compare every item with the hash in its line of ``items.jsonl``.
 
     ``files``: SHA-256 of files of the part by name, as the journal has them: they bind the lines and the From_ lines.
-    Problems name the file and the place. Nothing is raised for damage; an OSError passes.
+    ``hashes_only``: of a plan without evidence, in whose parts nothing may be but the lines. Problems name the file and
+    the place. Nothing is raised for damage; an OSError passes.
     """
     found = Reread()
     for name, digest in files.items():
@@ -63,13 +68,28 @@ def reread_part(part: Path, files: Mapping[str, str]) -> Reread:
         found.problems.append(f"{path}: cannot be read: {error.strerror}")
         stream = io.BytesIO()
     with stream:
-        _compare_part(part, _Lines(path, stream, found.problems), found)
+        lines = _Lines(path, stream, found.problems)
+        if hashes_only:
+            _check_hashes(part, lines, found)
+        else:
+            _compare_part(part, lines, found)
     expected = {"items.jsonl", "messages.mbox", "messages.pst", "eml", "streams", "properties.jsonl"}
+    expected = {"items.jsonl"} if hashes_only else expected
     found.problems.extend(
         f"{part}/{name}: does not belong to a part"
         for name in sorted({path.name for path in part.iterdir()} - expected)
     )
     return found
+
+
+def _check_hashes(part: Path, lines: _Lines, found: Reread) -> None:
+    """Each item once, and of none any content."""
+    for line in lines:
+        if line["item"] in found.items:
+            found.problems.append(f"{part}/items.jsonl: item {line['item']} stands there twice")
+        if line.get("hashes_only") is not True or any(line.get(key) for key in _CONTENT):
+            found.problems.append(f"{part}/items.jsonl: item {line['item']}: content of it was kept, which may not be")
+        found.items[line["item"]] = Told(line["sha256"], line["size"], line["id"], line["version"])
 
 
 def _compare_part(part: Path, lines: _Lines, found: Reread) -> None:
@@ -95,7 +115,8 @@ class _Lines(Sequence[dict[str, Any]]):
 
     _WANTED: ClassVar = {"item": int, "sha256": str, "size": int, "evidence": str, "id": str, "version": str}
     _WANTED |= {"folder": str}
-    _KEPT = (*_WANTED, "message_id", "mbox", "eml", "pst", "stream", "properties")
+    _KEPT = (*_WANTED, "message_id", "mbox", "eml", "pst", "stream", "properties", "attributes", "headers")
+    _KEPT += ("hashes_only",)
 
     def __init__(self, path: Path, stream: BinaryIO, problems: list[str]) -> None:
         """Read all; ``problems`` is told of lines that are something else."""

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from excise.case.approvals import approval_checks
+from excise.case.approvals import approval_checks, second_person_checks
 from excise.case.bag import TAG_MANIFEST, is_encrypted, is_sealed, tag_manifest_sha256, validate
 from excise.case.chain import GENESIS, ChainReading, read_chain
 from excise.case.gathered import gathered_problems, is_gathered
@@ -105,6 +105,7 @@ def verify_case(
         yield from _check_bag(case, plan, audit)
         yield from check_opened(case, plan.number, audit.records, identities)
         yield from (Check(*found) for found in approval_checks(case, plan))
+        yield from (Check(*found) for found in second_person_checks(case, plan, audit.records))
     made = {r.get("plan") for r in recorded.values()}
     for lost in sorted(number for number in made if isinstance(number, int) and number not in case.plan_numbers()):
         path = case.plan_dir(lost) / HEADER
@@ -286,7 +287,7 @@ def _evidence_problems(
     place = bag / "data" / "evidence" / f"{unit.unit:05}"
     for part in sorted(place.iterdir()) if place.is_dir() else ():
         try:
-            problems += _part_problems(bag, part, records, there, identities)
+            problems += _part_problems(bag, part, records, there, identities, hashes_only=plan.hashes_only)
         except OSError as error:
             problems.append(f"{part}: {error.strerror}")
         except ExciseError as error:
@@ -305,18 +306,25 @@ def _evidence_problems(
 
 
 def _part_problems(
-    bag: Path, part: Path, records: list[dict[str, Any]], there: dict[int, str], identities: Sequence[Identity]
+    bag: Path,
+    part: Path,
+    records: list[dict[str, Any]],
+    there: dict[int, str],
+    identities: Sequence[Identity],
+    *,
+    hashes_only: bool,
 ) -> list[str]:
     """What does not hold of a part, as far as it can be read; ``there`` is told of its items."""
     if not is_encrypted(bag):
-        return _plain_problems(part, records, there)
+        return _plain_problems(part, records, there, hashes_only=hashes_only)
     if not identities:
         number = int(part.name[5:]) if part.name[5:].isdecimal() else 0
         return list(unopened_problems(bag, part, part_files(records, number)))
     with opened_part(bag, part, identities) as (copy, problems):
         if problems:
             return problems
-        return [problem.replace(str(copy), str(part)) for problem in _plain_problems(copy, records, there)]
+        found = _plain_problems(copy, records, there, hashes_only=hashes_only)
+        return [problem.replace(str(copy), str(part)) for problem in found]
 
 
 def _gathered_problems(
@@ -335,11 +343,13 @@ def _gathered_problems(
     ]
 
 
-def _plain_problems(part: Path, records: list[dict[str, Any]], there: dict[int, str]) -> list[str]:
+def _plain_problems(
+    part: Path, records: list[dict[str, Any]], there: dict[int, str], *, hashes_only: bool
+) -> list[str]:
     if part.name.startswith(ORIGINAL):
         return original_problems(part, records)
     number = int(part.name[5:]) if part.name[5:].isdecimal() else 0
-    found = reread_part(part, part_files(records, number))
+    found = reread_part(part, part_files(records, number), hashes_only=hashes_only)
     there |= {item: line.sha256 for item, line in found.items.items()}
     return found.problems
 

@@ -454,8 +454,29 @@ class Verification:
         if made or problems:
             self.report.settle(name, problems, digest)
         self.plans[number] = (digest, header)
+        if header.get("no_evidence"):
+            self.check_no_evidence(number, digest)
         statuses = {unit["unit"]: UnitCheck(self, number, header, unit).check() for unit in units}
         BagCheck(self, number, digest, statuses).check()
+
+    def check_no_evidence(self, plan: int, digest: str) -> None:
+        """Nothing but hashes was kept, which a second person approved if the plan was run."""
+        why = "not kept (no_evidence): hashes and envelopes alone; what was removed can be neither shown nor put back"
+        self.report.tell(f"evidence of plan {plan}", None, why)
+        if not self.audit.of("run-started", plan) or self.place.alone:
+            return
+        place, others = self.place.root / "approvals" / f"{plan:04}", []
+        for name in entries(place):
+            if re.fullmatch(r"[0-9a-f]{16}\.json", name):
+                try:
+                    said = json.loads(read_file(place / name))
+                    made_by = json.loads(read_file(self.place.case_json))["authorisation"]["user"]
+                    other = said["role"] != "operator" and said["user"] != made_by
+                    others += [said["user"]] if other and said["plan_sha256"] == digest else []
+                except (Wrong, *SEEMS_WRONG):
+                    continue  # what is wrong with it is told where approvals are checked
+        problem = [] if others else [f"{place}: without evidence, a second person has to approve; nobody did"]
+        self.report.settle(f"second person of plan {plan}", problem, ", ".join(map(str, others)))
 
     def under_way(self, plan: int) -> bool:
         """True where the last run of a plan has not told its end."""
@@ -682,6 +703,7 @@ class UnitCheck:
         else:
             number = int(place.name[5:])
             part = PartCheck(copy, self.told_files(place.name, journal))
+            part.hashes_only = bool(self.header.get("no_evidence"))
             part.check()
             self.problems += part.problems
             self.unchecked += part.unchecked
@@ -750,6 +772,7 @@ class PartCheck:
 
     def __init__(self, path: Path, files: dict[str, Any]) -> None:
         self.path, self.files = path, files
+        self.hashes_only = False
         self.problems: list[str] = []
         self.unchecked: list[str] = []
         self.lines: list[dict[str, Any]] = []
@@ -762,6 +785,10 @@ class PartCheck:
             else:
                 self.problems.append(f"{self.path}: the journal has a hash of {name!r}, which is no file of a part")
         self.read_lines()
+        if self.hashes_only:
+            kept = [name for name in entries(self.path) if name != "items.jsonl"]
+            self.problems += [f"{self.path / name}: content was kept, which may not be" for name in kept]
+            return
         if any(line.get("mbox") is not None for line in self.lines) or (self.path / "messages.mbox").exists():
             self.check_mbox(self.path / "messages.mbox")
         self.check_eml()
@@ -792,7 +819,14 @@ class PartCheck:
                     in_pst = isinstance(pst, dict) and pst.get("content") is not None
                     if line["item"] in seen:
                         self.problems.append(f"{place}: item {line['item']} stands there twice")
-                    if line.get("mbox") is None and line.get("eml") is None and not in_pst:
+                    held = [
+                        line.get(key) for key in ("mbox", "eml", "pst", "stream", "properties", "attributes", "headers")
+                    ]
+                    if self.hashes_only and (any(held) or line.get("hashes_only") is not True):
+                        self.problems.append(f"{place}: content of item {line['item']} was kept, which may not be")
+                    elif self.hashes_only:
+                        pass
+                    elif line.get("mbox") is None and line.get("eml") is None and not in_pst:
                         self.problems.append(f"{place}: item {line['item']} has no content in this part")
                     seen.add(line["item"])
                     kept = ("item", "sha256", "size", "evidence", "mbox", "eml", "pst", "stream", "properties")

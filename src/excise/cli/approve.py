@@ -134,7 +134,7 @@ def _show(case: Case, plan: Plan, approver: Approver, *, every: bool) -> None:
     say(f"Ticket: {shown(str(said.get('ticket')) or '-', 200)}")
     say(f"Reason: {shown(str(said.get('reason')) or '-', 500)}")
     show_plan(plan, None if every else _SUBJECTS)
-    if plan.action.removes:
+    if plan.action.removes and not plan.hashes_only:
         say(f"Evidence is kept as: {', '.join(shown(str(kind)) for kind in plan.header['evidence'])}")
     say(f"You sign as {shown(approver.role)} ({shown(approver.principal)}), for {approver.hours:g} hours from now.")
 

@@ -31,6 +31,7 @@ def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = F
     from excise import api
     from excise.api.looking import check_expected
     from excise.engine.accounts import check_separate, try_writers
+    from excise.engine.approval import check_second_person
     from excise.engine.authority import limited, narrow_only
     from excise.engine.planner import check_removable
 
@@ -41,6 +42,8 @@ def plan_and_run(options: dict[str, Any], action: Action, *, only_plan: bool = F
     scope = given.scope()
     check_expected(scope, order.expect_mailboxes)
     check_removable(order, scope)  # refused before a case is made
+    if order.no_evidence:
+        check_second_person(policy.policy)
     locators = [info.locator for info in scope.mailboxes]
     check_separate(policy, action, locators)
     for closed in () if only_plan else try_writers(action, locators):

@@ -379,6 +379,8 @@ class Given:
         """The kinds of evidence."""
         from excise.api import EvidenceKind
 
+        if self.options.get("no_evidence"):
+            return ()
         try:
             return tuple(dict.fromkeys(EvidenceKind(k) for k in self.value("evidence") or ("mbox", "pst")))
         except ValueError as error:
@@ -448,6 +450,7 @@ class Given:
             self.parts,
             pst_per=self.pst_per(),
             directory=self.directory,
+            no_evidence=bool(self.options.get("no_evidence")),
         )
 
     def authorisation(self) -> Authorisation:

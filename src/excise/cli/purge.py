@@ -17,7 +17,7 @@ from excise.cli.options import (
     proof_options,
     work_options,
 )
-from excise.core.errors import ConfirmationMissing
+from excise.core.errors import UsageError
 from excise.model.item import Action
 
 
@@ -35,6 +35,9 @@ from excise.model.item import Action
 def command(ctx: click.Context, /, **options: Any) -> None:
     """Move with the disposal hard: as far as the store allows, no copy stays at the source. Evidence is kept.
 
+    With --no-evidence, for what nobody may hold, nothing but hashes and envelopes is kept: it cannot be undone, and it
+    needs the approval of a second person (excise approve) even where the policy asks for none.
+
     \b
     EXIT STATUS
       0 all was removed · 2 wrong usage · 3 refused by a safety rule
@@ -42,9 +45,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
       6 a mailbox could not be opened · 7 damaged input · 8 held
       9 some items were changed, failed or untestable (each is listed) · 130 interrupted
     """
-    if options["no_evidence"]:
-        raise ConfirmationMissing(
-            "--no-evidence comes with a later release: nothing was touched",
-            hint="Leave it out: the evidence is kept in the case, which you may lock away.",
-        )
+    if options["no_evidence"] and (options["evidence"] or options["rewrite"]):
+        other = "--evidence" if options["evidence"] else "--rewrite, which keeps the old file as evidence,"
+        raise UsageError(f"--no-evidence and {other} are both given", hint="Give one of them.")
     ctx.exit(plan_and_run(options, Action.PURGE))

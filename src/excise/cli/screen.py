@@ -152,6 +152,8 @@ def show_plan(plan: Plan, most: int | None = _SUBJECTS) -> None:
             say(_remaking(plan, unit))
     if header.get("compact"):
         say("Afterwards each PST that lost messages is written anew without its free space; the old file is then gone.")
+    if plan.hashes_only:
+        say("NO EVIDENCE IS KEPT, hashes and envelopes alone: what is removed can be neither shown nor put back.")
     if header["refused"]:
         say(f"Refused as a whole: {shown(header['refused'])}")
     _show_hash(plan)

@@ -52,7 +52,8 @@ def command(case_dir: Path, as_json: bool) -> None:
             stands = f"reviewed, and replaced by plan {replaced[number]}"
         if not as_json:
             items = count_of(plan.matches, "item")
-            say(f"Plan {number}: {plan.action.value}, {items}, {stands}; hash {plan.sha256}")
+            kept = ", no evidence kept (hashes and envelopes alone)" if plan.hashes_only else ""
+            say(f"Plan {number}: {plan.action.value}{kept}, {items}, {stands}; hash {plan.sha256}")
             show_mailboxes(plan, case)
             continue
         for unit, counts in unit_counts(case, plan):

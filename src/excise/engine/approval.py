@@ -70,7 +70,7 @@ class Matter:
 
     ``says``: what a statement about it must say. ``longest``: how many hours a statement about it may last at most,
     whatever the rules say; ``end``: when it ends at the latest. ``concerns``: whether a record of the log is about it,
-    so that who did that operates.
+    so that who did that operates. ``second``: a second person has to approve it whatever the policy says (S13).
     """
 
     name: str
@@ -81,6 +81,7 @@ class Matter:
     namespace: str
     statements: Callable[[Case], Iterator[Signed[Said] | str]]
     concerns: Callable[[Mapping[str, Any]], bool]
+    second: bool = False
     longest: float | None = None
     end: datetime | None = None
 
@@ -108,6 +109,7 @@ def _plan(plan: Plan) -> Matter:
         NAMESPACE,
         lambda case: approvals(case, plan.number),
         lambda record: record.get("plan") == plan.number,
+        plan.hashes_only,
     )
 
 
@@ -132,6 +134,7 @@ def _standing(standing: Standing, policy: Policy) -> Matter:
         standing_files.NAMESPACE,
         lambda case: standing_statements(case, standing.number),
         lambda _record: True,  # it is for plans of the whole case
+        False,
         allowed.hours if allowed else None,
         terms.until,
     )
@@ -155,12 +158,29 @@ class Operators:
 
 
 def rules_for(policy: Policy, matter: Matter) -> list[Rule]:
-    """The rules of ``policy`` that ask for approval of ``matter``."""
-    return [
+    """The rules of ``policy`` that ask for approval of ``matter``.
+
+    Where it needs a second person and no rule asks for one: anybody whom the policy lets approve anything.
+    """
+    found = [
         rule
         for rule in policy.approval.rules
         if matter.action in rule.actions and (not rule.disposals or matter.disposals & set(rule.disposals))
     ]
+    anybody = tuple(dict.fromkeys(role for person in policy.people.values() for role in person.roles))
+    if matter.second and not found and anybody:
+        return [Rule(actions=("purge",), roles=anybody)]
+    return found
+
+
+def check_second_person(policy: Policy) -> None:
+    """ApprovalMissing where nobody can give the approval that a removal without evidence needs (S13)."""
+    if not (policy.people and policy.approval.allowed_signers):
+        raise ApprovalMissing(
+            "--no-evidence needs the approval of a second person, and no policy names anybody who could give it",
+            hint="Leave it out: the evidence is kept in the case, which you may lock away. Or name people and "
+            "approval.allowed_signers in a policy.",
+        )
 
 
 def operator_signs(policy: Policy, matter: Matter) -> bool:
@@ -346,6 +366,8 @@ def require_approval(
 ) -> list[Signed[Said]]:
     """The statements by which a plan or a standing approval is approved; ApprovalMissing, with what is missing, where
     it is not."""
+    if matter_of(about, policy).second:
+        check_second_person(policy)
     if not needs_approval(policy, about):
         return []
     judge = Judge(case, about, policy, records)

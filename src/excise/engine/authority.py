@@ -184,8 +184,8 @@ def check_authority(
     """What the policy asks of a run of ``plan`` by the user who runs this; raises where something of it is missing.
 
     ``records``: the coordinator's log; read from the case where it is not given and an approval is asked for.
-    ``counting``: of a pass under a
-    standing approval, that it removes no more in an hour than was approved; while the case is held by one run, once.
+    ``counting``: of a pass under a standing approval, that it removes no more in an hour than was approved; while the
+    case is held by one run, once.
     """
     policy = binding(plan)
     said = case.facts.get("authorisation", {})

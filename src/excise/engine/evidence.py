@@ -23,7 +23,7 @@ from excise.case.reread_pst import Records
 from excise.core.age import SUFFIX, EvidenceEncrypted
 from excise.core.bulk import map_path
 from excise.core.digests import sha256_hex
-from excise.core.errors import DoesNotVerify
+from excise.core.errors import DoesNotVerify, UsageError
 from excise.core.files import open_nofollow, os_error
 from excise.mapi.item import MapiItem
 from excise.pst import Damaged
@@ -63,11 +63,19 @@ def encrypted(place: Path) -> EvidenceEncrypted:
     )
 
 
+class NotKept(UsageError):
+    """The content of an item is asked for of which only the hash was kept."""
+
+
 def read_content(part: Path, line: Mapping[str, Any], pst: PstFile | None = None) -> bytes:
     """The content of one evidence item, from the part's mbox, EML file or PST, checked against its hash.
 
     ``pst`` is the part's PST where it is open already.
     """
+    if line.get("hashes_only"):
+        raise NotKept(
+            f"{part}: {line['evidence']}: its content was not kept (--no-evidence), only its hash and its envelope"
+        )
     place = line.get("mbox")
     if isinstance(place, dict):
         content = _from_mbox(part / MESSAGES, place)

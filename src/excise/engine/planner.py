@@ -75,6 +75,7 @@ class Order:
     replacing: Replacing | None = None
     pst_per: str = "mailbox"
     directory: Mapping[str, Any] | None = None
+    no_evidence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,9 @@ def make_plan(
     """Search the scope and freeze the plan. Every mailbox is logged, with zero hits and failures too (S22)."""
     if order.action.removes:
         order.criteria.require_for("move", narrow_only(policy))
-    if not order.evidence:
+    if order.no_evidence and (order.action is not Action.PURGE or order.evidence or order.rewrite):
+        raise UsageError("only a purge goes without evidence, and then without any kind of it, nor --rewrite")
+    if not order.evidence and not order.no_evidence:
         raise UsageError("no kind of evidence is named", hint="Name mbox, pst or eml, or several of them.")
     if order.expect_mailboxes is not None and order.expect_mailboxes != len(scope.mailboxes) + len(scope.not_searched):
         raise Refused(
@@ -323,6 +326,7 @@ def _header(order: Order, scope: Scope, units: Sequence[UnitPlan]) -> dict[str, 
         "evidence": order.evidence,
         "part_size": order.part_size,
         **({"pst_per": order.pst_per} if order.pst_per != "mailbox" else {}),
+        **({"no_evidence": True} if order.no_evidence else {}),
         **({"compact": True} if order.compact else {}),
         **({"rewrite": True} if order.rewrite else {}),
         **({"replaces_for": order.replacing.header()} if order.replacing else {}),

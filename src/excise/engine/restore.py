@@ -60,6 +60,7 @@ def make_restore_plan(case: Case, order: RestoreOrder, audit: ChainedLog, policy
             f"{case.root}: no removed message has the evidence id {', '.join(sorted(left))}",
             hint="The ids stand in outcome.csv, in the column evidence.",
         )
+    _refuse_without_evidence(case, {line["from_plan"] for _, lines in groups.values() for line in lines})
     check_bags(case, audit.records, {line["from_plan"] for _, lines in groups.values() for line in lines})
     if not groups:
         raise UsageError(f"{case.root}: nothing was removed in this case, so there is nothing to put back")
@@ -85,6 +86,17 @@ def make_restore_plan(case: Case, order: RestoreOrder, audit: ChainedLog, policy
         {"type": "plan-made", "plan": number, "plan_sha256": made.sha256, "matches": made.matches, "action": "restore"}
     )
     return made
+
+
+def _refuse_without_evidence(case: Case, plans: set[int]) -> None:
+    """Refuse to put back what was not kept."""
+    for number in sorted(plans):
+        if read_plan(case, number).hashes_only:
+            raise UsageError(
+                f"{case.root}: plan {number} was run with --no-evidence: of what it removed only hashes and envelopes "
+                "were kept, so nothing of it can be put back",
+                hint="It was approved so. If there is a backup of the mailbox, that is where it may still be.",
+            )
 
 
 def _refuse_unless_done(case: Case, audit: ChainedLog) -> None:

@@ -40,6 +40,11 @@ def base_plan(case: Case, audit: ChainedLog, *, waiting: bool = False) -> Plan:
     searches = [p for p in plans if p.action.preserves and p.header.get("criteria") and "replaces_for" not in p.header]
     if not searches:
         raise UsageError(f"{case.root}: no search was made in this case, so there is nothing to do again")
+    if searches[-1].hashes_only:
+        raise UsageError(
+            f"{case.root}: the case is for a removal without evidence, and each of these is approved for itself",
+            hint="For what arrived late: excise purge --no-evidence, in a new case.",
+        )
     newest = plans[-1]
     done = {record["type"] for record in audit.records if record.get("plan") == newest.number}
     if newest.matches and "run-finished" not in done and not (waiting and "run-started" not in done):

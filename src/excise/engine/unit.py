@@ -318,7 +318,7 @@ class UnitRun:
         for part in sorted({self.journal.status[item].part for item in pending}):
             path = self.evidence / part_name(part)
             try:
-                found = reread_part(path, part_files(self.journal.records, part))
+                found = reread_part(path, part_files(self.journal.records, part), hashes_only=self.plan.hashes_only)
             except OSError as error:
                 raise os_error(error, path, "reading the evidence again") from error
             items = [item for item in pending if self.journal.status[item].part == part]

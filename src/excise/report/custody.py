@@ -269,8 +269,11 @@ def _bag_section(bag: Evidence) -> Iterator[str]:
         **({"the same before it was encrypted": bag.sealed} if bag.sealed else {}),
         "mailboxes searched": sum(not unit.not_searched for unit in plan.units),
         "mailboxes not searched": sum(bool(unit.not_searched) for unit in plan.units),
-        "messages preserved": bag.messages,
+        "messages hashed, and not preserved" if plan.hashes_only else "messages preserved": bag.messages,
     }
+    if plan.hashes_only:
+        yield "**No evidence was kept** (`--no-evidence`, with a second person's approval): the parts below hold"
+        yield from ("hashes and envelopes alone. Nothing of what was removed can be shown or put back.", "")
     yield from _table(("what", "value"), iter(facts.items()))
     yield ""
     rows = ((p.mailbox, f"{p.place}/{name}", p.messages, digest) for p in bag.parts for name, digest in p.files.items())
@@ -291,7 +294,12 @@ def _check_section(case: Case, audit: ChainReading, bags: Sequence[Evidence]) ->
 def _certificate(case: Case, audit: ChainReading, bags: Sequence[Evidence]) -> str:
     said = _authority(case)
     facts = {key: cell(said.get(key, "")) for key in ("time", "excise", "host", "user", "ticket", "reason")}
-    containers = [f"   - {bag.bag}, {bag.messages} messages: `{bag.seal}`" for bag in bags]
+    containers = [
+        f"   - {bag.bag}, {bag.messages} messages, OF WHICH NO COPY WAS KEPT, hashes alone: `{bag.seal}`"
+        if bag.plan.hashes_only
+        else f"   - {bag.bag}, {bag.messages} messages: `{bag.seal}`"
+        for bag in bags
+    ]
     missing = f"   - none has been sealed so far: {_BLANK}"
     more = {"case": cell(case.id), "containers": "\n".join(containers) or missing, "head": audit.head}
     text = Path(__file__).with_name("certificate.md").read_text(encoding="utf-8")
