@@ -18,7 +18,6 @@ import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 GUIDE = DOCS / "guide" / "two-people.md"
-NIGHT = DOCS / "guide" / "worm-at-night.md"
 
 
 def load_rerun() -> ModuleType:
@@ -61,16 +60,11 @@ def steady(text: str) -> list[str]:
 @pytest.fixture(scope="module")
 def story() -> Iterator[tuple[rerun.People, str]]:
     """The users after the story, and what was printed."""
-    yield from _alone(GUIDE.read_text())
+    yield from told(GUIDE.read_text())
 
 
-@pytest.fixture
-def night() -> Iterator[tuple[rerun.People, str]]:
-    """The users after the night of the worm, and what was printed."""
-    yield from _alone(NIGHT.read_text())
-
-
-def _alone(text: str) -> Iterator[tuple[rerun.People, str]]:
+def told(text: str) -> Iterator[tuple[rerun.People, str]]:
+    """The users of a guide after it was told, and what was printed; one guide at a time."""
     with Path(tempfile.gettempdir(), "excise-two-people.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be running the same tests
         yield from _told(text)
@@ -86,13 +80,6 @@ def _told(text: str) -> Iterator[tuple[rerun.People, str]]:
 
 def test_s25_the_story_goes_as_it_is_told(story: tuple[rerun.People, str]) -> None:
     assert steady(story[1]) == steady(GUIDE.read_text())
-
-
-def test_s25_the_night_goes_as_it_is_told(night: tuple[rerun.People, str]) -> None:
-    assert steady(night[1]) == steady(NIGHT.read_text())
-    mail = night[0].place / "home" / "otto" / "mail"
-    left = [path.name for path in mail.rglob("*") if path.is_file() and b"salaries.xlsx" in path.read_bytes()]
-    assert left == ["later.eml"]
 
 
 def test_s24_what_is_held_is_there_and_what_is_not_is_gone(story: tuple[rerun.People, str]) -> None:
