@@ -360,6 +360,7 @@ EVERYTHING: dict[str, Any] = {
     "recipient": ["b@example.com"],
     "message_id": ["<1@x>"],
     "message_ids": ["<2@x>"],
+    "conversation_id": ["0f" * 16],
     "body_contains": ["text"],
     "url": ["http://x"],
     "header": ["X-A=b"],

@@ -83,6 +83,7 @@ TERMS: list[tuple[dict[str, Any], bool]] = [
     ({"url": ["click"]}, False),
     ({"header": ["x-mailer=worm"]}, True),
     ({"header": ["x-mailer=absent", "X-None=worm"]}, False),
+    ({"conversation_id": ["00" * 16]}, False),
     ({"item_class": ["ipm.note"]}, True),
     ({"item_class": ["IPM.*"]}, True),
     ({"item_class": ["IPM.Task"]}, False),

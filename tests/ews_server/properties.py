@@ -151,6 +151,20 @@ def _message_flags(item: Item, seen: View) -> int:
     return found | (0x40 if item.associated else 0)
 
 
+def _topic_id(topic: str) -> bytes:
+    return hashlib.md5(topic.upper().encode("utf-16-le"), usedforsecurity=False).digest()
+
+
+def _conversation_id(seen: View) -> bytes:
+    """PidTagConversationId ([MS-OXOMSG] 2.2.1.2): of the conversation index, else of the topic."""
+    told = next((value for name, value in seen.headers if name.lower() == "thread-index"), "")
+    try:
+        index = base64.b64decode(told)
+    except ValueError:
+        index = b""
+    return index[6:22] if len(index) >= 22 else _topic_id(seen.topic)
+
+
 TAGS: dict[int, Callable[[Item, View], Extended | None]] = {
     0x001A: lambda item, seen: _string(item.item_class),
     0x0017: lambda item, seen: _integer(_IMPORTANCE[str(field(item, "item:Importance"))]),
@@ -180,6 +194,7 @@ TAGS: dict[int, Callable[[Item, View], Extended | None]] = {
     0x10F3: lambda item, seen: _string(f"{item.number}.EML"),
     0x1090: lambda item, seen: _integer(_FLAGS[item.flag_status]),
     0x3007: lambda item, seen: _time(item.created),
+    0x3013: lambda item, seen: _binary(_conversation_id(seen)),
     0x3008: lambda item, seen: _time(item.modified),
     0x300B: lambda item, seen: _binary(search_key(item)),
     0x5D01: lambda item, seen: _person(seen.sender, "address"),

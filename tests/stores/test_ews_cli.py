@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -218,6 +219,38 @@ def test_s12_a_sweep_looks_where_the_search_looked(place: Place) -> None:
     scope = (place.path / "case" / "scope.csv").read_text()
     assert f"{ANNA} (archive)" in scope
     assert f"{ANNA} (recoverable" in scope
+
+
+def test_s12_replies_are_followed_by_the_conversation_id_of_the_server(place: Place) -> None:
+    """A reply that names no message by its id, under another subject: the server alone knows what it belongs to."""
+    anna, bob = place.world.mailboxes[ANNA], place.world.mailboxes["bob@example.test"]
+    key, value = "tag:3013:Binary", ("Binary", base64.b64encode(bytes(range(16))).decode())
+    first = place.world.deliver(anna, "inbox", mail(80, "The plans"))
+    reply = place.world.deliver(bob, "inbox", mail(81, "Some answer"))
+    first.extended[key] = reply.extended[key] = value
+    place.world.deliver(bob, "inbox", mail(82, "Something else"))
+    what = (
+        place.source,
+        "--mailbox",
+        ANNA,
+        "--mailbox",
+        "bob@example.test",
+        "--subject",
+        "The plans",
+        "--case",
+        "case",
+    )
+    done = place.excise("move", *what, "--yes", "--expect-matches", "1")
+    assert done.returncode == 0, done.stderr + done.stdout
+    done = place.excise("sweep", "case", "--with-replies", "--yes", "--max-total", "1")
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert "Some answer" not in place.subjects("bob@example.test")
+    assert "Something else" in place.subjects("bob@example.test")
+    header = json.loads((place.path / "case/plan/0002/header.json").read_text())
+    assert f"the server's conversation id is {bytes(range(16)).hex()}" in header["rule"]
+    scope = ("search", place.source, "--mailbox", ANNA, "--json", "--conversation-id")
+    assert place.excise(*scope, bytes(range(16)).hex()).returncode == 0
+    assert place.excise(*scope, "00").returncode == 2
 
 
 def test_s24_a_plan_says_what_is_known_of_holds(place: Place) -> None:

@@ -35,6 +35,7 @@ _CRITERIA = (
     ("--from", "ADDR", "The sender's address, or @domain."),
     ("--recipient", "ADDR", "An address in To, Cc or Bcc, or @domain."),
     ("--message-id", "ID", "A Message-ID."),
+    ("--conversation-id", "HEX", "The conversation, by the id that its server gives it."),
     ("--body-contains", "TEXT", "Part of the decoded text."),
     ("--url", "TEXT", "Part of a link."),
     ("--header", "NAME=TEXT", "Part of any header field."),

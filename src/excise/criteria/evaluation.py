@@ -43,6 +43,7 @@ _COSTS = {
     "subject-prefix": 1,
     "subject-regex": 2,
     "message-id": 2,
+    "conversation-id": 2,
     "header": 2,
     "received-since": 3,
     "received-before": 3,
@@ -200,6 +201,11 @@ def _message_id(terms: list[Term]) -> Run:
     return lambda view: view.message_id is not None and message_id_key(view.message_id) in wanted
 
 
+def _conversation(terms: list[Term]) -> Run:
+    wanted = frozenset(term.text for term in terms if term.kind == "conversation-id")
+    return lambda view: view.conversation_id in wanted
+
+
 def _header(terms: list[Term]) -> Run:
     wanted = [(term.name, normalise(term.text)) for term in terms if isinstance(term, HeaderTerm)]
 
@@ -282,6 +288,7 @@ _COMPILERS: dict[str, Callable[[list[Term]], Run]] = {
     "from": lambda terms: _address(terms, lambda view: view.senders),
     "recipient": lambda terms: _address(terms, lambda view: view.recipients),
     "message-id": _message_id,
+    "conversation-id": _conversation,
     "header": _header,
     "body-contains": _body,
     "url": _url,

@@ -35,6 +35,7 @@ from excise.criteria.terms import (
     SUBJECT_KINDS,
     AddressTerm,
     AttachmentTerm,
+    ConversationTerm,
     DateTerm,
     DigestTerm,
     FolderTerm,
@@ -85,6 +86,9 @@ _LISTS: dict[str, Callable[[str, bool], Term]] = {
     "recipient": _address_term("recipient"),
     "message_id": _text_term("message-id"),
     "message_ids": _text_term("message-id"),
+    "conversation_id": lambda text, negated: ConversationTerm(
+        kind="conversation-id", text="".join(text.split()).lower(), negated=negated
+    ),
     "body_contains": _text_term("body-contains"),
     "url": _text_term("url"),
     "header": _header_term,

@@ -23,7 +23,7 @@ _ORDER = (
     *DATE_KINDS,
     *("folder", "larger", "smaller", "item-class"),
     *SUBJECT_KINDS,
-    *("from", "recipient", "message-id", "header"),
+    *("from", "recipient", "message-id", "conversation-id", "header"),
     *ATTACHMENT_KINDS,
     *("body-contains", "url"),
 )

@@ -144,6 +144,22 @@ class DigestTerm(TermBase):
         return text
 
 
+class ConversationTerm(TermBase):
+    """The id that a server gives to a conversation: PidTagConversationId, as 32 lower-case hex digits."""
+
+    kind: Literal["conversation-id"]
+    text: str
+
+    @field_validator("text")
+    @classmethod
+    def _check(cls, text: str) -> str:
+        if not re.fullmatch(r"[0-9a-f]{32}", text):
+            raise UsageError(
+                f"--conversation-id {shown(text, 80)!r} is not the id of a conversation", hint="Give 32 hex digits."
+            )
+        return text
+
+
 class AddressTerm(TermBase):
     """A sender's or recipient's whole address; ``@example.com`` stands for every address of that domain (not of those
     below it) and only narrows (S02)."""
@@ -264,6 +280,7 @@ Term = Annotated[
     | RegexTerm
     | AttachmentTerm
     | DigestTerm
+    | ConversationTerm
     | AddressTerm
     | HeaderTerm
     | ItemClassTerm

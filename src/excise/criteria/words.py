@@ -92,6 +92,8 @@ def _positive(term: Term) -> str:
         return f'subject matches the pattern "{shown(term.text).replace(chr(34), chr(92) + "x22")}"'
     if isinstance(term, AddressTerm) and term.is_domain:
         return f"{'the sender' if term.kind == 'from' else 'a recipient'} is of the domain {_quoted(term.text[1:])}"
+    if term.kind == "conversation-id":
+        return f"the server's conversation id is {term.text}"
     if term.kind == "attachment-sha256":
         return f"an attachment has the SHA-256 {term.text}"
     wild = isinstance(term, AttachmentTerm | ItemClassTerm) and any(char in "*?" for char in term.text)

@@ -1,8 +1,9 @@
 """Criteria for the replies to and forwards of what a case has preserved (S12): a search apart from the first.
 
 What ties a message to another one: its Message-ID in References or In-Reply-To; the first 21 bytes of Thread-Index,
-which Exchange gives to all of a conversation; the content of an attachment, by its SHA-256. Attachments that thousands
-of strangers share (pictures, signatures, cards) and small ones tie nothing together.
+which Exchange gives to all of a conversation; the id that its server gives to the conversation, where the store has
+one; the content of an attachment, by its SHA-256. Attachments that thousands of strangers share (pictures, signatures,
+cards) and small ones tie nothing together.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ MOST_KEYS = 2_000
 _SMALL = 1_000
 _COMMON = re.compile(r"\.(png|gif|jpe?g|bmp|ico|svg|webp|emz|wmz|vcf|ics|p7s|p7m|asc|sig)\Z", re.IGNORECASE)
 _ID = re.compile(r"<[^<>\s]{3,900}>\Z")
+_CONVERSATION = re.compile(r"[0-9a-f]{32}")
 #: 21 bytes in base64: what is the same in all of a conversation, but for the last byte, which shares its letters.
 _THREAD = re.compile(r"[A-Za-z0-9+/]{28}")
 
@@ -34,10 +36,13 @@ class Keys:
 
     message_ids: set[str] = field(default_factory=set)
     threads: set[str] = field(default_factory=set)
+    conversations: set[str] = field(default_factory=set)
     attachments: set[str] = field(default_factory=set)
 
-    def add(self, view: MessageView) -> None:
-        """The keys of one message."""
+    def add(self, view: MessageView, conversation_id: object = None) -> None:
+        """The keys of one message, with the id that its server gave to its conversation."""
+        if isinstance(conversation_id, str) and _CONVERSATION.fullmatch(conversation_id):
+            self.conversations.add(conversation_id)
         if view.message_id and _ID.match(view.message_id):
             self.message_ids.add(view.message_id)
         for value in view.header("Thread-Index"):
@@ -51,7 +56,7 @@ class Keys:
                 self.attachments.add(digest)
 
     def __len__(self) -> int:
-        return len(self.message_ids) + len(self.threads) + len(self.attachments)
+        return len(self.message_ids) + len(self.threads) + len(self.conversations) + len(self.attachments)
 
 
 def add_keys(case: Case, plan: Plan, keys: Keys) -> None:
@@ -61,7 +66,8 @@ def add_keys(case: Case, plan: Plan, keys: Keys) -> None:
             part = PartReader(path)
             try:
                 for item in part.lines():
-                    keys.add(MimeView(part.read(item, f"part {number}, item {item}")[1]))
+                    line, content = part.read(item, f"part {number}, item {item}")
+                    keys.add(MimeView(content), line["attributes"].get("conversation_id"))
             finally:
                 part.close()
             if len(keys) > MOST_KEYS:
@@ -76,6 +82,8 @@ def family_criteria(case: Case, keys: Keys) -> Criteria:
     headers = [f"{name}={value}" for value in sorted(keys.message_ids) for name in ("References", "In-Reply-To")]
     headers += [f"Thread-Index={value}" for value in sorted(keys.threads)]
     parts = [Criteria.from_options(header=headers)] if headers else []
+    if keys.conversations:
+        parts.append(Criteria.from_options(conversation_id=sorted(keys.conversations)))
     parts += [Criteria.from_options(attachment_sha256=sorted(keys.attachments))] if keys.attachments else []
     if not parts:
         raise UsageError(

@@ -139,6 +139,12 @@ class MessageView(ABC):
         """
 
     @property
+    def conversation_id(self) -> str | None:
+        """The id that its server gives to all messages of its conversation, as 32 hex digits; None where the store has
+        none."""
+        return None
+
+    @property
     def subject(self) -> str | None:
         """The decoded subject that a reader sees, or None."""
         return self.subjects[0] if self.subjects else None

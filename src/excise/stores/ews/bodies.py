@@ -16,6 +16,8 @@ DELIVERY_TIME = ("0x0E06", "SystemTime")
 SUBMIT_TIME = ("0x0039", "SystemTime")
 #: PidTagSentRepresentingSmtpAddress and …EmailAddress: a listing gives no addresses of people otherwise.
 SENDER_ADDRESSES = (("0x5D02", "String"), ("0x0065", "String"))
+#: PidTagConversationId: unlike item:ConversationId it is the same in every mailbox.
+CONVERSATION_ID = ("0x3013", "Binary")
 STORE_RECORD_KEY = ("0x0FFA", "Binary")
 #: PidTagMessageSizeExtended: of a folder, the bytes of the messages in it, not of those in the folders below.
 MESSAGE_SIZE = ("0x0E08", "Long")

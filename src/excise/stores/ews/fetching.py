@@ -56,6 +56,8 @@ def _attributes(item: EwsItem, stream: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {"version": item.version, "item_class": item.item_class, "element": item.kind}
     if item.transport_headers:
         found["transport_headers"] = item.transport_headers
+    if item.conversation_id:
+        found["conversation_id"] = item.conversation_id
     if item.attachments:
         found["attachments"] = [name for _, name in item.attachments]
     if stream:

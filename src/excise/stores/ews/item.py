@@ -22,6 +22,7 @@ from excise.stores.ews.soap import Element, children, content_at, find, find_all
 #: FindItem cuts strings here; so many characters are compared where a row must do.
 CUT = 255
 _KEPT = 120
+_CONVERSATION_BYTES = 16
 _JOURNAL = "X-MS-Journal-Report"
 #: A part of the address, SMTP or X.500, that every Exchange organisation sends reports from.
 _SYSTEM = "microsoftexchange329e71ec88ae4615bbc36ab6ce41109e"
@@ -57,6 +58,7 @@ WHOLE_FIELDS = (
     field("message:CcRecipients"),
     field("message:BccRecipients"),
     extended(bodies.TRANSPORT_HEADERS),
+    extended(bodies.CONVERSATION_ID),
 )
 
 
@@ -148,6 +150,15 @@ class EwsItem:
     def transport_headers(self) -> str:
         """The header block as it came over the wire, where the server has it."""
         return self._named("0x007d") or self._named("0x7d")
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The id of its conversation, the same in all mailboxes, as hex; None where the server has none."""
+        try:
+            told = base64.b64decode(self._named("0x3013"), validate=True)
+        except (binascii.Error, ValueError):
+            return None
+        return told.hex() if len(told) == _CONVERSATION_BYTES else None
 
     @property
     def body(self) -> str:

@@ -176,6 +176,10 @@ class EwsView(MimeView):
     def item_class(self) -> str | None:
         return self._item.item_class
 
+    @property
+    def conversation_id(self) -> str | None:
+        return self._item.conversation_id
+
     def header(self, name: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys((*super().header(name), *self._wire.header(name))))
 
