@@ -17,7 +17,7 @@ from excise.core.errors import UsageError
 from excise.policy.effective import PolicyRefused, combined, policy_paths
 from excise.policy.lines import lines_of
 from excise.policy.merge import MERGES, ConflictError, tightened
-from excise.policy.model import Approval, Caps, Hold, Person, Policy, Rule, Standing
+from excise.policy.model import Approval, Caps, Evidence, Hold, Person, Policy, Rule, Standing
 from excise.policy.read import Source, policy_from_canonical, read_policy
 
 WHOLE = """\
@@ -235,6 +235,7 @@ STANDING = st.builds(
     per_hour=st.integers(1, 9),
     hours=st.floats(0.5, 9),
 )
+RECIPIENTS = ["ssh-ed25519 AAAA", "ssh-rsa AAAA", f"age1{58 * 'q'}"]
 HOLDS = st.builds(Hold, case=st.sampled_from("xyz"), domains=st.sampled_from([("a.b",), ("c.d",)]))
 POLICIES = st.builds(
     Policy,
@@ -265,6 +266,7 @@ POLICIES = st.builds(
     separate_accounts=st.none() | st.booleans(),
     rights_within_scope=st.none() | st.booleans(),
     canaries=st.sampled_from([(), ("a@b.c",), ("a@b.c", "d@e.f")]),
+    evidence=st.builds(Evidence, recipients=st.lists(st.sampled_from(RECIPIENTS), max_size=2, unique=True).map(tuple)),
     holds=st.lists(HOLDS, max_size=2).map(tuple),
 )
 
@@ -309,6 +311,7 @@ STRICTER: dict[str, Callable[[Any, Any], bool]] = {
     "separate_accounts": lambda one, other: bool(one) >= bool(other),
     "rights_within_scope": lambda one, other: bool(one) >= bool(other),
     "canaries": lambda one, other: within(other, one),
+    "evidence": lambda one, other: within(other.recipients, one.recipients),
     "holds": lambda one, other: within(other, one),
 }
 
@@ -326,6 +329,14 @@ def test_two_policies_together_are_as_strict_as_either(first: Policy, later: Pol
     for name, stricter in STRICTER.items():
         for one in (first, later):
             assert stricter(getattr(both, name), getattr(one, name)), (name, both, one)
+
+
+def test_the_hash_of_a_policy_without_recipients_is_what_it_was_before_there_were_any() -> None:
+    assert "evidence" not in Policy(reveal=False).canonical()
+    found = Policy(evidence=Evidence(recipients=("ssh-rsa AAAA",)))
+    assert found.canonical()["evidence"] == {"recipients": ["ssh-rsa AAAA"]}
+    assert found.sha256 != Policy().sha256
+    assert Policy.model_validate_json(json.dumps(found.canonical())) == found
 
 
 @given(POLICIES)

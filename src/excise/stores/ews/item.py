@@ -6,6 +6,8 @@ says so, and whoever judges asks for the whole item first.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
