@@ -63,17 +63,25 @@ def csv_cell(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
         value = "; ".join(str(part) for part in value)
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(value))
+    text = str(value)
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return "'" + text if isinstance(value, str) and text.startswith(_FORMULA) else text
 
 
 def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
     """A CSV table (RFC 4180, UTF-8) with a heading; a column that a row lacks is empty."""
+    return _csv([columns, *([csv_cell(row.get(column)) for column in columns] for row in rows)])
+
+
+def csv_row(columns: Sequence[str], row: Mapping[str, Any]) -> bytes:
+    """One row of such a table, without its heading."""
+    return _csv([[csv_cell(row.get(column)) for column in columns]])
+
+
+def _csv(rows: Iterable[Sequence[str]]) -> bytes:
     out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([csv_cell(row.get(column)) for column in columns])
+    csv.writer(out).writerows(rows)
     return out.getvalue().encode("utf-8", "backslashreplace")
 
 

@@ -87,6 +87,11 @@ class MimeView(MessageView):
         return Contents.of_mime(self._message)
 
     @cached_property
+    def outer_parts(self) -> list[Part]:
+        """The parts of the message itself, of a journal report its own, in order."""
+        return (Contents.of_mime(self._data) if self._journalled else self._contents).parts
+
+    @cached_property
     def subjects(self) -> tuple[str, ...]:
         found = self._block.texts(b"subject")
         # Anyone can write a journal report's header: the subject that a mail reader shows counts too.

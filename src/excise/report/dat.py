@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from excise.case.records import csv_bytes
+from excise.case.records import csv_bytes, csv_row
 from excise.core.files import durable_file
 
 QUOTE, DELIMITER, NEW_LINE = "\u00fe", "\x14", "\u00ae"
@@ -27,9 +27,10 @@ def dat_value(value: Any) -> str:
         text = "; ".join(map(str, value))
     else:
         text = str(value)
-    text = _LINE_ENDS.sub(NEW_LINE, text).replace(QUOTE, QUOTE * 2)
-    safe = "".join(c if c.isprintable() or c in "\u00ad\u3000\u00a0" else _escaped(c) for c in text)
-    return f"{QUOTE}{safe}{QUOTE}"
+    if not text.isprintable():
+        text = _LINE_ENDS.sub(NEW_LINE, text)
+        text = "".join(c if c.isprintable() or c in "\u00ad\u3000\u00a0" else _escaped(c) for c in text)
+    return f"{QUOTE}{text.replace(QUOTE, QUOTE * 2)}{QUOTE}"
 
 
 def _escaped(character: str) -> str:
@@ -56,7 +57,7 @@ class LoadFile:
     def add(self, row: Mapping[str, Any]) -> None:
         """One document."""
         self._dat.write(dat_line([row.get(column) for column in self._columns]))
-        self._csv.write(csv_bytes(self._columns, [row]).split(b"\r\n", 1)[1])
+        self._csv.write(csv_row(self._columns, row))
 
     def __enter__(self) -> LoadFile:
         return self

@@ -12,7 +12,6 @@ from excise.core.clock import parse_iso
 from excise.core.digests import json_sha256, sha256_hex
 from excise.core.text import normalise
 from excise.mime.multipart import Part
-from excise.model.contents import Contents
 from excise.model.mime import MimeView
 
 _EXTENSION = re.compile(r"\.([A-Za-z0-9]{1,8})\Z")
@@ -54,7 +53,7 @@ class Family:
 
     def attachments(self) -> Iterator[Attached]:
         """Its attachments, in order; messages among them are one document each, and what is in them stays in them."""
-        for part in Contents.of_mime(self.content).parts:
+        for part in self.view.outer_parts:
             if _is_attached(part):
                 yield _attached(part)
 

@@ -1,18 +1,18 @@
 """A production for review: load files, each document's own file and its text, families and control numbers.
 
 Two passes over the evidence: the first finds the copies of one mail in several mailboxes, so that the second can name
-all custodians on the one that is produced. Only hashes are kept in memory.
+all custodians on the one that is produced. Only hashes are kept in memory, and each message is read in the second alone
+unless another one has its Message-ID.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import md5, sha256
 from pathlib import Path
 from sys import intern
-from typing import Any
+from typing import Any, BinaryIO
 
 from excise.case.layout import Case
 from excise.case.parts import committed_parts
@@ -20,7 +20,7 @@ from excise.case.plan import Plan
 from excise.case.records import csv_bytes
 from excise.core.digests import sha256_hex, sha256_stream
 from excise.core.errors import DoesNotVerify
-from excise.core.files import fail, make_directories, os_error, write_durably
+from excise.core.files import PARTIAL, durable_file, fsync_directory, make_directories, os_error, write_durably
 from excise.engine.evidence import PartReader
 from excise.report.dat import LoadFile
 from excise.report.families import Attached, Family
@@ -35,6 +35,7 @@ COLUMNS = (
     *("MIH", "SHA256", "MD5HASH", "HITS", "EVIDENCEID", "ALLEVIDENCEIDS", "NOTES", "NATIVELINK", "TEXTLINK"),
 )
 _IN_A_DIRECTORY = 1000
+_MANIFEST = "manifest-sha256.txt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +70,27 @@ def write_production(case: Case, plan: Plan, place: Path, how: Production) -> Pr
     try:
         make_directories(place)
         copies = _copies(case, plan, how)
-        hits = Hits(plan.header.get("criteria"))
-        with LoadFile(place, COLUMNS) as load_file:
-            for family in families(case, plan):
-                made.messages += 1
-                group = copies[family.evidence_id]
-                first = group.found[0][2] == family.evidence_id
-                terms = hits.count(family, first=first)
-                if first:
-                    for row in _Writer(place, how, made).family(family, group, terms):
+        unfinished = place / f"{_MANIFEST}{PARTIAL}"
+        with durable_file(unfinished) as manifest:
+            hits = Hits(plan.header.get("criteria"))
+            writer = _Writer(place, how, made, manifest)
+            with LoadFile(place, COLUMNS) as load_file:
+                for family in families(case, plan):
+                    made.messages += 1
+                    group = copies[family.evidence_id]
+                    first = group.found[0][2] == family.evidence_id
+                    terms = hits.count(family, first=first)
+                    made.duplicates += not first
+                    for row in writer.family(family, group, terms) if first else ():
                         load_file.add(row)
-                else:
-                    made.duplicates += 1
-        write_durably(place / "hits.csv", csv_bytes(hits.COLUMNS, hits.rows()))
-        with (place / "loadfile.dat").open("rb") as stream:
-            made.sha256 = sha256_stream(stream)[0]
-        write_durably(place / "manifest-sha256.txt", _manifest(place))
+            write_durably(place / "hits.csv", csv_bytes(hits.COLUMNS, hits.rows()))
+            for name in ("loadfile.dat", "loadfile.csv", "hits.csv"):
+                with (place / name).open("rb") as stream:
+                    digest = sha256_stream(stream)[0]
+                manifest.write(_line(digest, name))
+                made.sha256 = made.sha256 or digest
+        unfinished.rename(place / _MANIFEST)
+        fsync_directory(place)
     except OSError as error:
         raise os_error(error, place, "writing the load files") from error
     return made
@@ -92,40 +98,62 @@ def write_production(case: Case, plan: Plan, place: Path, how: Production) -> Pr
 
 def families(case: Case, plan: Plan) -> Iterator[Family]:
     """Every message of the evidence of ``plan``, by unit, part and item, each checked against its hash."""
+    for reader, item in _items(case, plan):
+        line, content = reader.read(item, f"item {item}")
+        yield Family(line, content)
+
+
+def _items(case: Case, plan: Plan) -> Iterator[tuple[PartReader, int]]:
+    """Every item of the evidence with the reader of its part, which is open until the next part."""
     for unit in plan.units:
         for _, part in committed_parts(case.evidence_dir(plan.number, unit.unit)):
             reader = PartReader(part)
             try:
-                for item in reader.lines():
-                    line, content = reader.read(item, f"item {item}")
-                    yield Family(line, content)
+                yield from ((reader, item) for item in reader.lines())
             except (KeyError, TypeError) as error:
                 raise DoesNotVerify(f"{part}: the evidence cannot be read ({error})") from error
             finally:
                 reader.close()
 
 
-def _key(family: Family, how: Production) -> str:
-    return family.likeness if how.deduplicate else family.evidence_id
-
-
 def _copies(case: Case, plan: Plan, how: Production) -> dict[str, _Copies]:
     """The copies of the mail that each evidence id has, itself among them."""
+    several = _ids_of_several(case, plan) if how.deduplicate else frozenset[bytes]()
     alike: dict[bytes, _Copies] = {}
     found: dict[str, _Copies] = {}
-    for family in families(case, plan):
-        line, evidence = family.line, family.evidence_id
-        group = alike.setdefault(sha256(_key(family, how).encode()).digest(), _Copies())
+    for reader, item in _items(case, plan):
+        line = reader.lines()[item]
+        evidence = key = str(line["evidence"])
+        if how.deduplicate and (not line.get("message_id") or _short(line["message_id"]) in several):
+            key = Family(*reader.read(item, f"item {item}")).likeness
+        group = alike.setdefault(_short(key), _Copies())
         group.found.append((intern(str(line["mailbox"])), intern(str(line["folder"])), evidence))
         found[evidence] = group
     return found
 
 
+def _ids_of_several(case: Case, plan: Plan) -> frozenset[bytes]:
+    """Digests of the Message-IDs that more than one item has: only these can be copies of one mail."""
+    seen: set[bytes] = set()
+    several: set[bytes] = set()
+    for reader, item in _items(case, plan):
+        message_id = reader.lines()[item].get("message_id")
+        if message_id:
+            digest = _short(message_id)
+            (several if digest in seen else seen).add(digest)
+    return frozenset(several)
+
+
+def _short(text: object) -> bytes:
+    return sha256(str(text).encode("utf-8", "surrogatepass")).digest()
+
+
 class _Writer:
     """Writes the files of one family and gives its rows."""
 
-    def __init__(self, place: Path, how: Production, made: Produced) -> None:
-        self._place, self._how, self._made = place, how, made
+    def __init__(self, place: Path, how: Production, made: Produced, manifest: BinaryIO) -> None:
+        self._place, self._how, self._made, self._manifest = place, how, made, manifest
+        self._directories: set[str] = set()
 
     def family(self, family: Family, group: _Copies, terms: list[str]) -> Iterator[dict[str, Any]]:
         """The row of the message, then one for each attachment."""
@@ -191,10 +219,12 @@ class _Writer:
         directory = f"{top}/{(number - 1) // _IN_A_DIRECTORY + 1:04}"
         name = f"{self._number(number)}.{extension}"
         place = self._place / directory
-        if not place.is_dir():
+        if directory not in self._directories:
             make_directories(place)
+            self._directories.add(directory)
         with (place / name).open("xb") as stream:
             stream.write(content)
+        self._manifest.write(_line(sha256_hex(content), f"{directory}/{name}"))
         return f"{directory}/{name}"
 
 
@@ -223,16 +253,6 @@ def _envelope(family: Family) -> dict[str, Any]:
     }
 
 
-def _manifest(place: Path) -> Iterator[bytes]:
-    """SHA-256 of every file, for ``sha256sum -c``."""
-    for root, directories, files in os.walk(place, onerror=fail):
-        directories.sort()
-        if Path(root) != place:
-            yield from (_line(place, Path(root, name)) for name in sorted(files))
-    for name in ("loadfile.dat", "loadfile.csv", "hits.csv"):
-        yield _line(place, place / name)
-
-
-def _line(place: Path, path: Path) -> bytes:
-    with path.open("rb") as stream:
-        return f"{sha256_stream(stream)[0]}  {path.relative_to(place).as_posix()}\n".encode()
+def _line(digest: str, name: str) -> bytes:
+    """SHA-256 of a file, for ``sha256sum -c``."""
+    return f"{digest}  {name}\n".encode()
