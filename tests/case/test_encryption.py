@@ -435,3 +435,28 @@ def test_the_one_pst_of_a_case_is_encrypted_with_it(finished: Path, keys: Path, 
     _seal_anew(case)
     done = verify(case, "--identity", keys / "age")
     assert (done.code, str(path) in done.out) == (5, True), done.text
+
+
+def test_evidence_that_a_killed_command_left_in_the_clear_is_told_and_removed(case: Path, keys: Path) -> None:
+    assert excise_cli("encrypt", case, "--recipient", keys / "age.pub").code == 0
+    left = case / "opened.partial" / "bag-0001" / "data"
+    left.mkdir(parents=True)
+    (left / "messages.mbox").write_text("a message\n")
+    said = [line for line in excise(case).unchecked if line.startswith("opened.partial")]
+    assert said and "killed command" in said[0]
+    assert excise_cli("encrypt", case).code == 0
+    assert not left.exists() and not [line for line in excise(case).unchecked if "opened.partial" in line]
+
+
+def test_a_policy_says_who_may_encrypt_and_open(case: Path, keys: Path, tmp_path: Path) -> None:
+    strict, place = tmp_path / "policy.toml", tmp_path / "config" / "excise"
+    strict.write_text('operators = ["somebody-else"]\n')
+    done = excise_cli("encrypt", case, "--policy", strict, "--recipient", keys / "age.pub")
+    assert (done.code, "operators" in done.err) == (3, True), done.text
+    assert excise_cli("encrypt", case, "--recipient", keys / "age.pub").code == 0
+    place.mkdir(parents=True)
+    (place / "policy.toml").write_text('operators = ["somebody-else"]\n')
+    for command in (("decrypt", case, "--output", tmp_path / "out"), ("loadfile", case, "--output", tmp_path / "made")):
+        environment = {"XDG_CONFIG_HOME": str(place.parent)}
+        done = excise_cli(*command, "--identity", keys / "age", environment=environment)
+        assert (done.code, "operators" in done.err) == (3, True), done.text

@@ -312,3 +312,21 @@ def test_a_plan_alone_is_stamped_too(tsa: Authority, tmp_path: Path) -> None:
     assert excise_cli("plan", "move", mail, "--subject", WORM, "--case", case, "--timestamp", tsa.url).code == 0
     assert (case / "stamps" / "plan-0001.tsr").is_file()
     assert records(case, "stamped")[0]["of"] == "plan/0001/header.json"
+
+
+def test_a_stamp_of_a_bag_holds_after_its_evidence_was_encrypted(tmp_path: Path, tsa: Authority) -> None:
+    pyrage = pytest.importorskip("pyrage")
+    case, done = move(tmp_path, "--timestamp", tsa.url)
+    assert done.code == 0, done.text
+    recipient = str(pyrage.x25519.Identity.generate().to_public())
+    assert excise_cli("encrypt", case, "--recipient", recipient).code == 0
+    assert wrong(case, Trust(None, tsa.root)) == []
+    found = alone(case, "--ca-file", tsa.root)
+    assert found.code == 0 and any("stamps/bag-0001.tsr" in line for line in found.holds), found.wrong
+    plain = case / "bag-0001/plain/tagmanifest-sha256.txt"
+    openssl("ts", "-verify", "-data", plain, "-in", case / "stamps/bag-0001.tsr", "-CAfile", tsa.root)
+    asked = len(tsa.requests)
+    assert excise_cli("stamp", case, "--url", tsa.url).code == 0
+    names = {record["of"] for record in records(case, "stamped")}
+    assert "bag-0001/tagmanifest-sha256.txt" in names and not [n for n in names if "plain/" in str(n)], names
+    assert len(tsa.requests) == asked + 1  # the new checkpoint alone

@@ -21,7 +21,7 @@ from excise.case.encryption import (
     remove_unfinished_parts,
     unfinished,
 )
-from excise.case.layout import Case, who
+from excise.case.layout import Case, account, who
 from excise.case.plan import read_plan
 from excise.core.age import check_recipients, read_identities, read_recipients
 from excise.core.errors import Refused, UsageError
@@ -47,6 +47,7 @@ def encrypt_case(root: Path, recipients: Sequence[str], setting: Setting | None 
 def encrypt_bags(work: Work, given: Sequence[str]) -> list[Encrypted]:
     """The same, in an open case whose runs have come to their end."""
     case, records = work.case, work.audit.records
+    work.policy.check_operator(account())
     check_ended(work)
     recipients = read_recipients([*given, *demanded(work)])
     sealed = [n for n in case.plan_numbers() if read_plan(case, n).action.preserves and is_sealed(case.bag_dir(n))]
@@ -61,7 +62,7 @@ def encrypt_bags(work: Work, given: Sequence[str]) -> list[Encrypted]:
     for number in todo:
         done.append(encrypt_bag(case, number, recipients, work.audit))
         work.save_head()
-    if todo:
+    if any(is_encrypted(case.bag_dir(number)) for number in case.plan_numbers()):
         remove_unfinished_parts(case)
     return done
 
@@ -93,6 +94,7 @@ def opened_case(work: Work, identities: Sequence[Path], why: str) -> Iterator[No
     if not identities or not numbers:
         yield
         return
+    work.policy.check_operator(account())
     keys = read_identities(identities)
     for number in numbers:
         check_seal(case, case.bag_dir(number), work.audit.records, number)
@@ -108,6 +110,7 @@ def decrypt_case(root: Path, identities: Sequence[Path], place: Path) -> list[st
     Each file is checked against what was sealed. WrongKey, or DoesNotVerify, names the file, and then nothing is left.
     """
     case = Case(root)
+    effective_policy().check_operator(account())
     outer = enclosing_case(place.resolve().parent)
     if outer is not None:
         raise Refused("S28", f"{place}: it would lie in the case {outer}", hint="Put it somewhere else.")

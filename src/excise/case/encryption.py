@@ -44,7 +44,6 @@ from excise.core.digests import sha256_stream
 from excise.core.errors import DoesNotVerify, SourceUnavailable
 from excise.core.files import (
     PARTIAL,
-    commit_directory,
     durable_file,
     free_space,
     fsync_directory,
@@ -72,6 +71,13 @@ def encryption_of(records: Iterable[Mapping[str, Any]], bag: str) -> Mapping[str
     """The last record of the audit log that says that the bag of this name was encrypted."""
     found = [record for record in records if record["type"] == "bag-encrypted" and record.get("bag") == bag]
     return found[-1] if found else None
+
+
+def waits(case: Case, number: int, records: Iterable[Mapping[str, Any]]) -> bool:
+    """True where the bag of plan ``number`` is between its two names: a command was stopped just then."""
+    bag = case.bag_dir(number)
+    record = encryption_of(records, bag.name)
+    return record is not None and not bag.exists() and _is(_aside(bag, "encrypted"), record)
 
 
 def stanzas_for(recipients: Iterable[str]) -> Counter[str]:
@@ -108,7 +114,8 @@ def encrypt_bag(case: Case, number: int, recipients: Sequence[str], audit: Chain
         if _is(ready, record):
             if bag.exists():
                 _rename(bag, plain)
-            commit_directory(ready, bag)
+            # What is in it was flushed when it was made.
+            _rename(ready, bag)
         fsync_directory(case.root)
         if plain.exists():
             _remove_plain(bag, plain, record)

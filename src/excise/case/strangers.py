@@ -10,6 +10,7 @@ from excise.case.recorded import PROOFS
 from excise.case.verify_proofs import Check
 from excise.core.files import PARTIAL
 from excise.core.marker import CASE_FILE
+from excise.core.text import are, count_of
 
 
 def check_strangers(case: Case) -> Iterator[Check]:
@@ -38,7 +39,14 @@ def check_strangers(case: Case) -> Iterator[Check]:
     ]
     places += [case.root / "plan", case.root / "units"]
     found = {path for place in places if place.is_dir() and PARTIAL not in place.name for path in place.iterdir()}
+    if case.opened_dir.exists():
+        said = "evidence in the clear, left by a killed command; the next command that works on the case removes it"
+        yield Check(case.opened_dir.name, None, said)
     strangers = sorted(path for path in found - explained if not path.name.endswith(PARTIAL))
     if strangers:
         named = ", ".join(str(path.relative_to(case.root)) for path in strangers[:5])
-        yield Check("other files", None, f"{len(strangers)} files are not part of the case: {named}")
+        yield Check(
+            "other files",
+            None,
+            f"{count_of(len(strangers), 'file')} {are(len(strangers))} not part of the case: {named}",
+        )

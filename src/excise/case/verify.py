@@ -32,6 +32,7 @@ from typing import Any
 from excise.case.approvals import approval_checks, second_person_checks
 from excise.case.bag import TAG_MANIFEST, is_encrypted, is_sealed, tag_manifest_sha256, validate
 from excise.case.chain import GENESIS, ChainReading, read_chain
+from excise.case.encryption import waits
 from excise.case.gathered import gathered_problems, is_gathered
 from excise.case.gathered import recorded_files as gathered_files
 from excise.case.layout import Case
@@ -62,8 +63,9 @@ from excise.case.verify_encrypted import (
 from excise.case.verify_proofs import Check, Trust, check_proofs
 from excise.core.age import Identity
 from excise.core.errors import ExciseError
-from excise.core.files import PARTIAL, open_nofollow, read_regular
+from excise.core.files import open_nofollow, read_regular
 from excise.core.marker import CASE_FILE
+from excise.core.text import count_of
 from excise.model.item import Action
 
 __all__ = ["Check", "Trust", "verify_case"]
@@ -131,7 +133,7 @@ def _check_recorded(case: Case, audit: ChainReading) -> Iterator[Check]:
 
 def _check_head(case: Case, audit: ChainReading, expect_head: str | None) -> Iterator[Check]:
     path = case.audit_path
-    detail = f"{len(audit.records)} records, head {audit.head}"
+    detail = f"{count_of(len(audit.records), 'record')}, head {audit.head}"
     if not audit.records:
         yield Check("audit log", False, f"{path}: expected records, found none")
         return
@@ -215,7 +217,7 @@ def _check_units(
             problems.append(getattr(error, "message", f"{plan.directory}: what a review took out: {error}"))
         if unit.matches:
             problems += _unit_problems(case, plan, unit, matches, audit, replay, identities)
-        yield Check(name, not problems, "; ".join(problems[:3]) or f"{unit.matches} items")
+        yield Check(name, not problems, "; ".join(problems[:3]) or count_of(unit.matches, "item"))
 
 
 def _unit_problems(
@@ -251,7 +253,7 @@ def _unit_problems(
         ended = not _is_under_way(audit, plan) and not _given_up(reading)
         if bound and bound[-1][key] and bound[-1][key] != reading.head and ended:
             problems.append(f"{path}: records follow the last head that the audit log bound")
-    if plan.action.preserves:
+    if plan.action.preserves and not waits(case, plan.number, audit.records):
         problems += _evidence_problems(case, plan, unit, status, records, identities)
     return problems
 
@@ -358,8 +360,7 @@ def _check_bag(case: Case, plan: Plan, audit: ChainReading) -> Iterator[Check]:
     bag = case.bag_dir(plan.number)
     sealed = [r for r in audit.records if r["type"] == "bag-sealed" and r.get("bag") == bag.name]
     if not is_sealed(bag):
-        waits = case.root / f"{bag.name}.encrypted{PARTIAL}"
-        if sealed and not bag.exists() and is_sealed(waits):
+        if sealed and waits(case, plan.number, audit.records):
             yield Check(bag.name, None, f"its encryption was interrupted; excise encrypt {case.root}")
         elif sealed:
             yield Check(bag.name, False, f"{bag}/{TAG_MANIFEST}: was there when the bag was sealed, and is gone")

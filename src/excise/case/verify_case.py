@@ -96,6 +96,11 @@ def plain(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in text)
 
 
+def counted(number: int, noun: str) -> str:
+    """``number`` and what it counts, in the singular for one."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 # Files
 
 
@@ -322,7 +327,7 @@ class Verification:
         if not audit.records and not problems:
             problems.append(f"{path}: expected records, found none")
         torn = f", {audit.torn} bytes of a torn last line" if audit.torn else ""
-        report.settle("audit log", problems, f"{len(audit.records)} records, head {audit.head}{torn}")
+        report.settle("audit log", problems, f"{counted(len(audit.records), 'record')}, head {audit.head}{torn}")
         if not self.place.alone and not problems:
             self.check_head_file()
         wanted = (self.options.expect_head or "").lower()
@@ -484,6 +489,13 @@ class Verification:
         last = [r["type"] for r in self.audit.records if r["type"] in kinds and r.get("plan") == plan][-1:]
         return last in (["run-started"], ["run-resumed"]) or self.place.alone
 
+    def waits(self, plan: int) -> bool:
+        """True where a plan's bag is between its two names: the command that encrypts it was stopped just then."""
+        bag = self.place.bag(plan)
+        ready = bag.with_name(f"{bag.name}.encrypted.partial") / TAG_MANIFEST
+        told = [r.get("tagmanifest_sha256") for r in self.audit.of("bag-encrypted", plan)][-1:]
+        return not bag.exists() and ready.is_file() and [file_sha256(ready)[0]] == told
+
     def check_recorded_files(self) -> None:
         """Files that the log has a hash of: this program's copy, checkpoints, stamps, approvals."""
         for name, digest in sorted(self.files.items()):
@@ -520,7 +532,9 @@ class Verification:
                     strangers.append(str(path))
         if strangers:
             named = ", ".join(strangers[:5])
-            self.report.tell("other files", None, f"{len(strangers)} files are in no record of the case: {named}")
+            self.report.tell(
+                "other files", None, f"{counted(len(strangers), 'file')} in no record of the case: {named}"
+            )
 
 
 class UnitCheck:
@@ -547,12 +561,12 @@ class UnitCheck:
             self.check_lines(".excluded", "excluded")
             if self.matches:
                 journal = self.check_logs()
-                if self.header["action"] in PRESERVING:
+                if self.header["action"] in PRESERVING and not self.whole.waits(self.plan):
                     self.check_evidence(journal)
         except SEEMS_WRONG as error:
             self.problems.append(f"{self.place.unit(self.number)}: values of another type than expected ({error})")
         what = f"unit {self.number} ({self.facts['name']})"
-        self.whole.report.settle(what, self.problems, f"{self.matches} items")
+        self.whole.report.settle(what, self.problems, counted(self.matches, "item"))
         for why in self.unchecked:
             self.whole.report.tell(what, None, why)
         return self.status
@@ -1135,9 +1149,8 @@ class BagCheck:
         tell, audit = self.whole.report.tell, self.whole.audit
         sealed = audit.of("bag-sealed", self.plan)
         if not (self.bag / TAG_MANIFEST).is_file():
-            waits = self.bag.with_name(f"{self.bag.name}.encrypted.partial")
-            if sealed and not self.bag.exists() and (waits / TAG_MANIFEST).is_file():
-                tell(self.name, None, f"{waits}: its encryption was interrupted")
+            if sealed and self.whole.waits(self.plan):
+                tell(self.name, None, f"{self.bag}: its encryption was interrupted: excise encrypt finishes it")
             elif sealed:
                 tell(self.name, False, f"{self.bag / TAG_MANIFEST}: was there when the bag was sealed, and is gone")
             elif self.bag.exists():
@@ -1232,7 +1245,9 @@ class BagCheck:
                 self.check_recipients(self.bag / f"{name}.age", recipients)
         self.problems += [f"{self.bag / name}: was not sealed" for name in [*there, *rows]]
         told = (
-            f"{len(recipients)} recipients" if recipients is not None else "recipients that only the case's log names"
+            counted(len(recipients), "recipient")
+            if recipients is not None
+            else "recipients that only the case's log names"
         )
         given = self.whole.options.identity is not None
         why = "each file was opened and read" if given else "give --identity to have age open it"
@@ -1528,7 +1543,9 @@ def main(arguments: list[str] | None = None) -> int:
         summary = {"holds": counts[True], "does_not_hold": counts[False], "not_checked": counts[None]}
         print(json.dumps({"summary": summary}))
     else:
-        print(f"{counts[True]} hold, {counts[False]} do not hold, {counts[None]} were not checked")
+        hold, lost = "holds" if counts[True] == 1 else "hold", "was" if counts[None] == 1 else "were"
+        wrong = "does" if counts[False] == 1 else "do"
+        print(f"{counts[True]} {hold}, {counts[False]} {wrong} not hold, {counts[None]} {lost} not checked")
     return 5 if counts[False] else 0
 
 

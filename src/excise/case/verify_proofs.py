@@ -15,6 +15,7 @@ from excise.case.layout import Case
 from excise.core.digests import canonical_json
 from excise.core.errors import ExciseError
 from excise.core.files import os_error, read_regular
+from excise.core.text import count_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def _check_checkpoint(case: Case, path: Path, heads: Sequence[str]) -> Check:
     if not ours:
         return Check(name, False, f"{path}: a checkpoint of another case")
     if not 0 < count <= len(heads) or heads[count - 1] != head:
-        place = f"the head {str(head)[:16]}… after {count} records is not the one in {case.audit_path}"
+        place = f"the head {str(head)[:16]}… after {count_of(count, 'record')} is not the one in {case.audit_path}"
         return Check(name, False, f"{path}: {place}")
     return Check(name, True)
 

@@ -52,9 +52,24 @@ def shown(text: str, limit: int | None = None) -> str:
     return text
 
 
-def count_of(number: int, noun: str, plural: str = "") -> str:
-    """``number`` and what it counts, in the singular for one; ``plural`` where that is not ``noun`` with an s."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+def count_of(number: float, noun: str) -> str:
+    """``number`` and what it counts, in the singular for one: ``1 match``, ``2 matches``, ``3 copies``."""
+    digits = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"{digits} {counted(number, noun)}"
+
+
+def counted(number: float, noun: str) -> str:
+    """``noun`` as it is for so many."""
+    if number == 1:
+        return noun
+    if noun.endswith(("ch", "x", "s")):
+        return f"{noun}es"
+    return f"{noun[:-1]}ies" if noun.endswith("py") else f"{noun}s"
+
+
+def are(number: int) -> str:
+    """The verb that belongs to so many."""
+    return "is" if number == 1 else "are"
 
 
 def shown_lines(text: str) -> str:
