@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 SCOPE = (
@@ -71,7 +72,8 @@ def csv_cell(value: Any) -> str:
 
 def csv_bytes(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> bytes:
     """A CSV table (RFC 4180, UTF-8) with a heading; a column that a row lacks is empty."""
-    return _csv([columns, *([csv_cell(row.get(column)) for column in columns] for row in rows)])
+    # Never a list of all rows: there may be very many.
+    return _csv(chain((columns,), ([csv_cell(row.get(column)) for column in columns] for row in rows)))
 
 
 def csv_row(columns: Sequence[str], row: Mapping[str, Any]) -> bytes:
