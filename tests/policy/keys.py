@@ -51,15 +51,15 @@ def time(hours: float = 0) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def statement(case: Path, principal: str, user: str, role: str) -> dict[str, Any]:
-    """What an approver signs about plan 1 of ``case``."""
-    data = (case / "plan/0001/header.json").read_bytes()
+def statement(case: Path, principal: str, user: str, role: str, plan: int = 1) -> dict[str, Any]:
+    """What an approver signs about a plan of ``case``."""
+    data = (case / f"plan/{plan:04}/header.json").read_bytes()
     header = json.loads(data)
     disposals = {unit["disposal"] for unit in header["units"] if unit["matches"]}
     return {
         "excise_statement": 1,
         "case": header["case"],
-        "plan": 1,
+        "plan": plan,
         "plan_sha256": sha256(data).hexdigest(),
         "action": header["action"],
         "disposal": ",".join(sorted(disposals)),

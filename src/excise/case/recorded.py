@@ -1,7 +1,8 @@
 """Files of a case that its audit log has hashes of, and the order of what the log tells.
 
 Any record of the coordinator's log may have ``files``: SHA-256 by path below the case. The last record that names a
-file counts. So the verifier's copy, checkpoints, time stamps and signatures are bound without a manifest of their own.
+file counts; ``report-written`` has that of the report. So the verifier's copy, checkpoints, time stamps and signatures
+are bound without a manifest of their own.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from excise.model.item import Action
 
 #: The type of the last record of a case.
 CLOSED = "case-closed"
+#: The report, whose hash has a key of its own in the record of it.
+REPORT = "report.html"
 #: Directories of a case in which every file is to be named by a record.
 PROOFS = ("checkpoints", "stamps", "approvals", "standing")
 
@@ -29,6 +32,8 @@ def recorded_files(records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         files = record.get("files")
         if isinstance(files, dict):
             found |= files
+        if record["type"] == "report-written":
+            found[REPORT] = record.get("sha256")
     return found
 
 

@@ -13,7 +13,7 @@ the journal calls preserved is in it.
 6. Each sealed bag has the tag manifest that the audit log recorded, BagIt's validator accepts it, and its records agree
    with the living ones.
 7. Each signed statement is one about its plan, or about the terms of its standing approval, with a signature over just
-   its bytes. Each pass under a standing approval was within its terms, before its end, and no more was removed by such
+   its bytes; each plan that was run had those that the policy in its header asks for. Each pass under a standing approval was within its terms, before its end, and no more was removed by such
    passes in any 60 minutes, by the journals, than its cap.
 8. Each file that the audit log has a hash of is that file, and what the log tells is in an order in which it can have
    happened; checkpoints, their signatures and time stamps hold.
@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from excise.case.approvals import approval_checks, second_person_checks
+from excise.case.approved import check_approved, check_signers
 from excise.case.bag import TAG_MANIFEST, is_encrypted, is_sealed, tag_manifest_sha256, validate
 from excise.case.chain import GENESIS, ChainReading, read_chain
 from excise.case.encryption import waits
@@ -96,7 +97,8 @@ def verify_case(
         try:
             plan = read_plan(case, number)
         except (ExciseError, OSError) as error:
-            yield Check(f"plan {number}", False, f"{case.plan_dir(number) / HEADER}: {error}")
+            path = case.plan_dir(number) / HEADER
+            yield Check(f"plan {number}", False, f"{path}: {str(error).removeprefix(f'{path}: ')}")
             continue
         plans[number] = plan
         yield _check_plan_hash(case, plan, recorded, audit)
@@ -108,6 +110,8 @@ def verify_case(
         yield from check_opened(case, plan.number, audit.records, identities)
         yield from (Check(*found) for found in approval_checks(case, plan))
         yield from (Check(*found) for found in second_person_checks(case, plan, audit.records))
+        yield from check_approved(case, plan, audit.records)
+        yield from check_signers(case, plan, trust or Trust())
     made = {r.get("plan") for r in recorded.values()}
     for lost in sorted(number for number in made if isinstance(number, int) and number not in case.plan_numbers()):
         path = case.plan_dir(lost) / HEADER

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import base64
 import csv
+import datetime
 import hashlib
 import io
 import json
@@ -55,6 +56,8 @@ FOLLOWS = {
 }
 #: The items of a unit by number: [state, sha256, part, outcome].
 Status = dict[int, list[Any]]
+#: Who did one of these for a plan operates, and does not approve it.
+ACTING = ("plan-made", "confirmed", "run-started", "run-resumed")
 PRESERVING = ("copy", "move", "purge")
 OUTCOMES = (
     "copied removed restored imported;already there;already absent;moved elsewhere;changed;held;refused;failed;unknown"
@@ -279,11 +282,14 @@ class Verification:
         for record in self.audit.records:
             if isinstance(record.get("files"), dict):
                 self.files.update(record["files"])
+            if record["type"] == "report-written":
+                self.files["report.html"] = record.get("sha256")
         self.case_sha256 = ""
         self.case_id: Any = None
         self.plans: dict[int, tuple[str, dict[str, Any]]] = {}
         #: Of each plan: when an item (unit, number) was about to be removed.
         self.removals: dict[int, list[tuple[datetime, tuple[int, int]]]] = {}
+        self.made_by: Any = None
 
     def run(self) -> None:
         """Check everything."""
@@ -307,6 +313,7 @@ class Verification:
             self.case_sha256 = sha256(data)
             facts = json.loads(data)
             self.case_id = facts["id"]
+            self.made_by = facts.get("authorisation", {}).get("user")
             if facts["excise_case"] != 1 or canonical(facts) + b"\n" != data:
                 problems.append(f"{path}: expected case format 1 as canonical JSON, found something else")
         except SEEMS_WRONG:
@@ -463,6 +470,8 @@ class Verification:
             self.check_no_evidence(number, digest)
         statuses = {unit["unit"]: UnitCheck(self, number, header, unit).check() for unit in units}
         BagCheck(self, number, digest, statuses).check()
+        if not self.place.alone:
+            ApprovalCheck(self, number, header, digest).check()
 
     def check_no_evidence(self, plan: int, digest: str) -> None:
         """Nothing but hashes was kept, which a second person approved if the plan was run."""
@@ -1358,6 +1367,162 @@ def begins_with(living: Path, copy: Path, grows: bool) -> bool:
         return grows or not new.read(1)
 
 
+class ApprovalCheck:
+    """The signed statements about a plan, and whether a run of it had those that its policy asks for."""
+
+    ABOUT = ("case", "plan", "plan_sha256", "action", "disposal", "policy_sha256")
+    TEXTS = ("role", "principal", "user", "host", "from", "until")
+
+    def __init__(self, whole: Verification, plan: int, header: dict[str, Any], digest: str) -> None:
+        self.whole, self.place, self.plan, self.header = whole, whole.place, plan, header
+        used = {u.get("disposal") for u in header["units"] if u["matches"]} or {
+            u.get("disposal") for u in header["units"]
+        }
+        self.disposals = used if header["action"] in ("move", "purge") else {"copy"}
+        about = (header["case"], plan, digest, header["action"], ",".join(sorted(map(str, self.disposals))))
+        self.about = (*about, header.get("policy_sha256"))
+
+    def check(self) -> None:
+        """Check each statement; then each run."""
+        for path in sorted((self.place.root / "approvals" / f"{self.plan:04}").glob("*.json")):
+            problems: list[str] = []
+            try:
+                self.read(path)
+            except Wrong as error:
+                problems.append(str(error))
+            self.whole.report.settle(path.relative_to(self.place.root).as_posix(), problems)
+        try:
+            self.check_runs()
+        except SEEMS_WRONG:
+            path = self.place.plan(self.plan) / "header.json"
+            why = f"{path}: the policy in it, or what the audit log says of approvals, is not in its form"
+            self.whole.report.tell(f"approvals of plan {self.plan}", False, why)
+
+    def read(self, path: Path) -> dict[str, Any]:
+        """A statement about this plan; Wrong where it is another, or none."""
+        data = read_file(path)
+        try:
+            said = json.loads(data)
+            keys = {*self.ABOUT, *self.TEXTS, "excise_statement", "uid"}
+            fits = canonical(said) + b"\n" == data and set(said) == keys and said["excise_statement"] == 1
+            if not fits or not all(isinstance(said[key], str) for key in self.TEXTS) or type(said["uid"]) is not int:
+                raise ValueError("its form")
+            begins, until = moment(said["from"]), moment(said["until"])
+        except SEEMS_WRONG:
+            raise Wrong(f"{path}: expected a statement in canonical form, found something else") from None
+        if path.name != f"{sha256(data)[:16]}.json":
+            raise Wrong(f"{path}: it is not the statement that had this name, by its SHA-256")
+        if tuple(said[key] for key in self.ABOUT) != self.about:
+            raise Wrong(f"{path}: a statement about another plan")
+        return {**said, "path": path, "sha256": sha256(data), "begins": begins, "ends": until}
+
+    def check_runs(self) -> None:
+        """Each run of the plan by the rules of the policy in its header."""
+        frozen = (self.header.get("policy") or {}).get("rules") or {}
+        approval, action = frozen.get("approval") or {}, self.header["action"]
+        rules = [
+            rule
+            for rule in approval.get("rules") or ()
+            if action in rule["actions"] and (not rule["disposals"] or self.disposals & set(rule["disposals"]))
+        ]
+        signs = bool(approval.get("operator_signs")) and (bool(rules) or action in ("move", "purge"))
+        about = [record for record in self.whole.audit.records if record.get("plan") == self.plan]
+        problems: list[str] = []
+        seen = False
+        for at, run in enumerate(about):
+            if run["type"] in ("run-started", "run-resumed") and (rules or signs):
+                seen = True
+                place = f"{self.place.audit}: line {run['seq'] + 1}: {run['type']} of plan {self.plan}"
+                lacking = self.lacking(about[:at], run, about[at + 1 :], rules, signs)
+                problems += [f"{place}: {problem}" for problem in lacking]
+        if seen:
+            self.whole.report.settle(f"approvals of plan {self.plan}", problems)
+
+    def lacking(
+        self, before: list[dict[str, Any]], run: dict[str, Any], after: list[dict[str, Any]], rules: Any, signs: bool
+    ) -> Iterator[str]:
+        """What a run lacked by the rules."""
+        acting = [r for r in before if r["type"] in ACTING]
+        checked = ([r for r in before if r["type"] in (*ACTING, "authority-checked")] or [run])[-1]
+        if checked["type"] != "authority-checked":
+            # A run that lost its approval can be closed, which removes nothing and ends it.
+            if run["type"] == "run-started" or any(r["type"] == "unit-finished" for r in after):
+                yield "expected a record of the approvals that it had before, found none"
+            return
+        good: list[dict[str, Any]] = []
+        for told in checked["statements"]:
+            try:
+                good.append(self.counted(told, moment(checked["time"])))
+            except Wrong as error:
+                yield str(error)
+        people = self.header["policy"]["rules"]["people"]
+        users = {r["who"]["user"] for r in [*acting, run] if "who" in r} | {self.whole.made_by}
+        for said in good:
+            person = people.get(said["principal"])
+            if person is None or person["user"] != said["user"]:
+                yield f"{said['path']}: its signer is not under people in the policy"
+            elif said["role"] != "operator" and said["role"] not in person["roles"]:
+                yield f"{said['path']}: its signer may not sign in this role"
+            elif said["role"] != "operator" and said["user"] in users:
+                yield f"{said['path']}: who approves is who operates"
+        for rule in rules:
+            hours = datetime.timedelta(hours=rule["hours"])
+            lasting = [s for s in good if s["role"] in rule["roles"] and s["ends"] - s["begins"] <= hours]
+            have = min(len({said[key] for said in lasting}) for key in ("principal", "user"))
+            if have < rule["count"]:
+                yield f"{have} of {rule['count']} approvals as {' or '.join(rule['roles'])} were there"
+        if signs and not any(s["role"] == "operator" and s["user"] == run["who"]["user"] for s in good):
+            yield "the operator's own signature was missing"
+
+    def counted(self, told: dict[str, Any], at: datetime.datetime) -> dict[str, Any]:
+        """The statement that the log calls counted; Wrong where it cannot have been."""
+        name = f"{str(told['sha256'])[:16]}.json"
+        standing = sorted(self.place.root.glob(f"standing/*/{name}"))
+        path = self.place.root / "approvals" / f"{self.plan:04}" / name
+        if path.exists() or not standing:
+            said = self.read(path)
+        else:  # one beforehand, for many plans
+            path, data = standing[0], read_file(standing[0])
+            said = json.loads(data)
+            said |= {
+                "path": path,
+                "sha256": sha256(data),
+                "begins": moment(said["from"]),
+                "ends": moment(said["until"]),
+            }
+        if said["sha256"] != told["sha256"]:
+            raise Wrong(f"{path}: not the statement that counted, by its SHA-256")
+        key = fingerprint(path.with_name(f"{name}.sig"))
+        if key != told["key"]:
+            raise Wrong(f"{path}.sig: by the key {key}, and what counted was by {told['key']}")
+        if (said["role"], said["user"]) != (told["role"], told["user"]):
+            raise Wrong(f"{path}: by another person, or in another role, than the audit log says")
+        if not said["begins"] <= at < said["ends"]:
+            raise Wrong(f"{path}: it did not hold then")
+        return dict(said)
+
+
+def moment(text: str) -> datetime.datetime:
+    """A time as the records have it; a ValueError for anything else."""
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", text):
+        raise ValueError("a time in UTC")
+    form = "%Y-%m-%dT%H:%M:%S.%fZ" if "." in text else "%Y-%m-%dT%H:%M:%SZ"
+    return datetime.datetime.strptime(text, form).replace(tzinfo=datetime.timezone.utc)  # noqa: UP017 - not before 3.11
+
+
+def fingerprint(path: Path) -> str:
+    """The fingerprint of the key that an OpenSSH signature says it was made with; Wrong where it is none."""
+    found = re.fullmatch(
+        rb"-----BEGIN SSH SIGNATURE-----\n([\w+/=\n]+)\n-----END SSH SIGNATURE-----\n?", read_file(path)
+    )
+    blob = base64.b64decode(found[1]) if found else b""
+    size = int.from_bytes(blob[10:14], "big")
+    if blob[:10] != b"SSHSIG\0\0\0\1" or not 0 < size <= len(blob) - 14:
+        raise Wrong(f"{path}: it is not an OpenSSH signature")
+    digest = base64.b64encode(hashlib.sha256(blob[14 : 14 + size]).digest())
+    return "SHA256:" + digest.decode("ascii").rstrip("=")
+
+
 class Proofs:
     """Checkpoints of the audit log, signatures and time stamps."""
 
@@ -1378,9 +1543,17 @@ class Proofs:
                 self.check_stamp(self.root / "stamps" / name)
         approvals = sorted(self.root.glob("approvals/*/*.sig"))
         for path in approvals:
-            self.check_signature(path, path.with_suffix(""), self.options.approval_namespace)
+            self.check_signature(path, path.with_suffix(""), self.options.approval_namespace, self.signer(path))
         for path in sorted(self.root.glob("standing/*/*.sig")):
-            self.check_signature(path, path.with_suffix(""), "excise-standing")
+            self.check_signature(path, path.with_suffix(""), "excise-standing", self.signer(path))
+
+    def signer(self, signature: Path) -> tuple[str, str]:
+        """Who an approval says that it is by, and from when; nobody where it is none, which is told elsewhere."""
+        try:
+            said = json.loads(read_file(signature.with_suffix("")))
+            return str(said["principal"]), f"{moment(said['from']):%Y%m%d%H%M%S}"
+        except (Wrong, *SEEMS_WRONG):
+            return "", ""
 
     def check_checkpoint(self, path: Path) -> None:
         """A checkpoint tells of a head that the log has."""
@@ -1406,8 +1579,10 @@ class Proofs:
         if signature.exists():
             self.check_signature(signature, path, "excise-checkpoint")
 
-    def check_signature(self, signature: Path, path: Path, namespace: str) -> None:
-        """An OpenSSH signature, by ``ssh-keygen``."""
+    def check_signature(
+        self, signature: Path, path: Path, namespace: str, signer: tuple[str, str] | None = None
+    ) -> None:
+        """An OpenSSH signature, by ``ssh-keygen``; by ``signer`` and no other where there is to be one."""
         name, signers = signature.relative_to(self.root).as_posix(), self.options.allowed_signers
         program = shutil.which("ssh-keygen")
         if program is None:
@@ -1427,12 +1602,16 @@ class Proofs:
             else:
                 self.report.tell(name, False, f"{signature}: {one_line(done.stderr + done.stdout)}")
             return
-        found = call([program, "-Y", "find-principals", "-f", signers, "-s", str(signature)], b"")
-        people = found.stdout.decode("utf-8", "replace").split("\n")[0].split(",")
-        if found.returncode or not people[0]:
-            self.report.tell(name, False, f"{signature}: by a key that {signers} does not name")
-            return
-        done = call([program, "-Y", "verify", "-f", signers, "-I", people[0], *given], data)
+        if signer is None:
+            found = call([program, "-Y", "find-principals", "-f", signers, "-s", str(signature)], b"")
+            people = found.stdout.decode("utf-8", "replace").split("\n")[0].split(",")
+            if found.returncode or not people[0]:
+                self.report.tell(name, False, f"{signature}: by a key that {signers} does not name")
+                return
+            given = ["-I", people[0], *given]
+        else:
+            given = ["-I", signer[0], "-Overify-time=" + signer[1] + "Z", *given]
+        done = call([program, "-Y", "verify", "-f", signers, *given], data)
         ok = done.returncode == 0
         self.report.tell(
             name, ok, one_line(done.stdout) if ok else f"{signature}: {one_line(done.stderr + done.stdout)}"
