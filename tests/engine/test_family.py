@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from case.other_verifier import alone
 from cli.command import Done, excise_cli
 from engine.mail_files import WORM, ids_in_maildir, ids_in_mbox, write_maildir, write_mbox
+from excise.case.chain import read_chain
 from excise.case.layout import Case
 from excise.case.plan import all_matches, read_plan
 from excise.core.errors import UsageError
@@ -98,6 +101,88 @@ def test_s12_replies_forwards_and_copies_of_the_attachment_are_a_plan_of_their_o
     assert ids_in_mbox(mail / "anna.mbox") == Counter("2345")
     assert excise_cli("verify", case).code == 0
     assert sweep(case, "--with-replies").code == 0
+
+
+def plan(mail: Path, case: Path, *options: str) -> Done:
+    """A plan to move the original with what belongs to it."""
+    words = ("--subject", WORM, "--with-replies", "--case", case, "--jobs", "1", "--evidence", "mbox")
+    return excise_cli("plan", "move", mail, *words, "--max-share", "100", *options)
+
+
+def test_s12_one_plan_has_them_too_and_tells_them_apart(mail: Path, tmp_path: Path) -> None:
+    case = tmp_path / "one"
+    done = plan(mail, case)
+    assert done.code == 0, done.text
+    assert "5 matches in 2 mailboxes, 5 distinct subjects:" in done.out
+    told = done.out.partition("4 of them are replies to and forwards of the others (--with-replies):")[2]
+    assert all(f"1 × {subject}\n" in told for subject in ("Re: overdue", "AW: overdue", "WG: look"))
+    assert WORM not in told.partition("Space:")[0]
+    frozen = read_plan(Case(case))
+    matched = {m["envelope"]["message_id"]: m["matched"] for _, m in all_matches(frozen)}
+    assert matched["<1@example.net>"] == ["subject"]
+    assert matched["<10@example.net>"] == matched["<13@example.net>"] == ["with-replies", "header"]
+    assert matched["<12@example.net>"] == ["with-replies", "attachment-sha256"]
+    assert {**frozen.header["family"], "rule": 0} == {
+        "rule": 0,
+        "rule_sha256": frozen.header["family"]["rule_sha256"],
+        "words": f'subject is "{WORM}"',
+        "originals": 1,
+        "message_ids": 1,
+        "conversations": 1,
+        "attachments": 1,
+        "not_searched": [],
+    }
+    done = excise_cli("run", case, "--confirm", frozen.sha256, "--jobs", "1")
+    assert done.code == 0, done.text
+    assert ids_in_maildir(mail / "ben") == Counter(str(n) for n in range(14, 18))
+    assert ids_in_mbox(mail / "anna.mbox") == Counter("2345")
+    assert excise_cli("verify", case).code == 0
+    assert alone(case).code == 0
+    assert sweep(case).code == 0
+    assert excise_cli("restore", case, "--yes", "--jobs", "1").code == 0
+    assert ids_in_maildir(mail / "ben") == Counter(str(n) for n in range(10, 18))
+
+
+def test_s06_a_reply_that_changed_since_the_plan_stays(mail: Path, tmp_path: Path) -> None:
+    case = tmp_path / "one"
+    assert plan(mail, case).code == 0
+    (reply,) = (path for path in (mail / "ben").rglob("*") if path.is_file() and b"AW: overdue" in path.read_bytes())
+    reply.write_bytes(reply.read_bytes().replace(b"body 11", b"Body 11"))
+    done = excise_cli("run", case, "--confirm", read_plan(Case(case)).sha256, "--jobs", "1")
+    assert done.code == 9, done.text
+    assert ids_in_maildir(mail / "ben") == Counter(["11", *(str(n) for n in range(14, 18))])
+
+
+def test_s04_replies_count_for_every_limit(mail: Path, tmp_path: Path) -> None:
+    done = plan(mail, tmp_path / "one", "--max-total", "4")
+    assert (done.code, "5 matches, more than --max-total 4" in done.text) == (3, True), done.text
+
+
+def test_s08_mailboxes_whose_originals_are_not_known_are_told(mail: Path, tmp_path: Path) -> None:
+    (mail / "broken.pst").write_bytes(b"!BDN" + bytes(600))
+    done = plan(mail, tmp_path / "one")
+    assert done.code == 7, done.text
+    assert re.search(r"NOT LOOKED FOR: replies to and forwards of what \S*/broken.pst holds", done.out)
+    assert planned(tmp_path / "one") == {"1", "10", "11", "12", "13"}
+
+
+def test_s22_the_first_search_is_in_the_log_too(mail: Path, tmp_path: Path) -> None:
+    assert plan(mail, tmp_path / "one").code == 0
+    kinds = [record["type"] for record in read_chain(tmp_path / "one/audit.jsonl").records]
+    assert kinds == ["case-created", "originals-looked-for", "search-started", *["mailbox-searched"] * 2, "plan-made"]
+
+
+def test_without_a_match_nothing_else_is_planned(mail: Path, tmp_path: Path) -> None:
+    words = ("plan", "move", mail, "--subject", "nowhere", "--with-replies", "--case", tmp_path / "one")
+    assert (excise_cli(*words).code, planned(tmp_path / "one")) == (0, set())
+
+
+def test_a_copy_takes_them_and_a_search_says_where_they_are_found(mail: Path, tmp_path: Path) -> None:
+    words = (mail, "--subject", WORM, "--with-replies")
+    assert excise_cli("copy", *words, "--case", tmp_path / "one", "--jobs", "1").code == 0
+    assert planned(tmp_path / "one") == {"1", "10", "11", "12", "13"}
+    done = excise_cli("search", *words)
+    assert (done.code, "plan, copy, move or purge" in done.err) == (2, True)
 
 
 def test_after_it_a_sweep_looks_for_the_first_rule_again(case: Path, mail: Path) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from excise.case.parts import EvidenceKind
     from excise.case.plan import Caps, Plan
     from excise.engine.import_plan import ImportOrder
-    from excise.engine.planner import Order, distinct_subjects
+    from excise.engine.planner import Order, distinct_subjects, family_subjects
     from excise.engine.restore import RestoreOrder
     from excise.engine.run import RunResult
     from excise.model.item import Action, Disposal, Outcome
@@ -53,6 +53,7 @@ _FROM = {
     "decrypt_case": "excise.api.encrypting",
     "distinct_subjects": "excise.engine.planner",
     "encrypt_case": "excise.api.encrypting",
+    "family_subjects": "excise.engine.planner",
     "load_file": "excise.api.work",
     "new_case": "excise.api.work",
     "open_case": "excise.api.work",
@@ -90,6 +91,7 @@ __all__ = [
     "decrypt_case",
     "distinct_subjects",
     "encrypt_case",
+    "family_subjects",
     "load_file",
     "new_case",
     "open_case",

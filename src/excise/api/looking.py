@@ -14,7 +14,7 @@ from excise.case.chain import ChainedLog, LogHeld
 from excise.case.layout import Authorisation
 from excise.core.errors import Refused, SourceUnavailable
 from excise.core.files import make_directories, os_error
-from excise.criteria import Criteria
+from excise.criteria import Criteria, Matcher
 from excise.engine.authority import allowed, check_person
 from excise.engine.channel import Channel, Progress, UnitError, jobs_for, run_units
 from excise.engine.search import Match, NotTested, Searched, open_and_search
@@ -75,7 +75,7 @@ class SearchedMailbox:
 
 def _search_one(task: _SearchTask, channel: Channel) -> SearchedMailbox:
     counts = Searched()
-    found = tuple(open_and_search(task.info, Criteria.from_canonical(task.criteria), counts, channel))
+    found = tuple(open_and_search(task.info, Matcher(Criteria.from_canonical(task.criteria)), counts, channel))
     counts.tally.report = None
     return SearchedMailbox(task.info, found, counts)
 

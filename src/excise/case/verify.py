@@ -13,8 +13,9 @@ the journal calls preserved is in it.
 6. Each sealed bag has the tag manifest that the audit log recorded, BagIt's validator accepts it, and its records agree
    with the living ones.
 7. Each signed statement is one about its plan, or about the terms of its standing approval, with a signature over just
-   its bytes; each plan that was run had those that the policy in its header asks for. Each pass under a standing approval was within its terms, before its end, and no more was removed by such
-   passes in any 60 minutes, by the journals, than its cap.
+   its bytes; each plan that was run had those that the policy in its header asks for. Each pass under a
+   standing approval was within its terms, before its end, and no more was removed by such passes in any 60 minutes, by
+   the journals, than its cap.
 8. Each file that the audit log has a hash of is that file, and what the log tells is in an order in which it can have
    happened; checkpoints, their signatures and time stamps hold.
 9. Nothing else is in the case.

@@ -20,7 +20,6 @@ from __future__ import annotations
 import argparse
 import base64
 import csv
-import datetime
 import hashlib
 import io
 import json
@@ -1090,10 +1089,10 @@ class StandingCheck:
 
 
 def moment(text: str) -> datetime:
-    """A time of a record: ISO 8601 in UTC with Z."""
-    if not text.endswith("Z"):
+    """A time of a record (ISO 8601 in UTC with Z), without its zone; a ValueError for anything else."""
+    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", text):
         raise ValueError(f"{text[:40]!r} is no time in UTC")
-    return datetime.fromisoformat(text[:-1])
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S.%fZ" if "." in text else "%Y-%m-%dT%H:%M:%SZ")  # noqa: DTZ007 - all are
 
 
 class MboxMessage:
@@ -1466,7 +1465,7 @@ class ApprovalCheck:
             elif said["role"] != "operator" and said["user"] in users:
                 yield f"{said['path']}: who approves is who operates"
         for rule in rules:
-            hours = datetime.timedelta(hours=rule["hours"])
+            hours = timedelta(hours=rule["hours"])
             lasting = [s for s in good if s["role"] in rule["roles"] and s["ends"] - s["begins"] <= hours]
             have = min(len({said[key] for said in lasting}) for key in ("principal", "user"))
             if have < rule["count"]:
@@ -1474,7 +1473,7 @@ class ApprovalCheck:
         if signs and not any(s["role"] == "operator" and s["user"] == run["who"]["user"] for s in good):
             yield "the operator's own signature was missing"
 
-    def counted(self, told: dict[str, Any], at: datetime.datetime) -> dict[str, Any]:
+    def counted(self, told: dict[str, Any], at: datetime) -> dict[str, Any]:
         """The statement that the log calls counted; Wrong where it cannot have been."""
         name = f"{str(told['sha256'])[:16]}.json"
         standing = sorted(self.place.root.glob(f"standing/*/{name}"))
@@ -1500,14 +1499,6 @@ class ApprovalCheck:
         if not said["begins"] <= at < said["ends"]:
             raise Wrong(f"{path}: it did not hold then")
         return dict(said)
-
-
-def moment(text: str) -> datetime.datetime:
-    """A time as the records have it; a ValueError for anything else."""
-    if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z", text):
-        raise ValueError("a time in UTC")
-    form = "%Y-%m-%dT%H:%M:%S.%fZ" if "." in text else "%Y-%m-%dT%H:%M:%SZ"
-    return datetime.datetime.strptime(text, form).replace(tzinfo=datetime.timezone.utc)  # noqa: UP017 - not before 3.11
 
 
 def fingerprint(path: Path) -> str:

@@ -84,7 +84,7 @@ def term_options(command: Command) -> Command:
         click.option(
             "--any", "any_", is_flag=True, help="Subject and attachment terms are alternatives of each other."
         ),
-        click.option("--with-replies", is_flag=True, help="Refused here: see excise sweep --with-replies."),
+        click.option("--with-replies", is_flag=True, help="Replies to and forwards of the matches too, told apart."),
         click.option("--criteria", "criteria_file", type=_PATH, metavar="FILE", help="Criteria as TOML."),
     ]
     return _apply(command, made)
@@ -344,13 +344,16 @@ class Given:
         given = self.options.get("parts")
         return tuple(given.split(",")) if given else tuple(self.profile.values.get("parts", ()))
 
-    def criteria(self) -> Criteria:
-        """The criteria, from the line, a file or the profile; never merged in silence."""
+    def criteria(self, *, family: bool = False) -> Criteria:
+        """The criteria, from the line, a file or the profile; never merged in silence.
+
+        ``family``: the command looks for replies and forwards itself; elsewhere --with-replies is refused.
+        """
         from excise.api.lists import has_message_ids, read_message_ids
         from excise.criteria import Criteria
 
         options = {name: self.options.get(_name(f"--{name}")) for name in _CRITERIA_NAMES}
-        options |= {"any": self.options["any_"], "with_replies": self.options["with_replies"]}
+        options |= {"any": self.options["any_"], "with_replies": self.options["with_replies"] and not family}
         path, ids = self.options.get("criteria_file"), self.options.get("message_ids")
         on_line = ids is not None or any(value for name, value in options.items() if name != "timezone")
         ways = [on_line, path is not None, self.profile.criteria is not None and not self.options["replace_criteria"]]
@@ -438,7 +441,7 @@ class Given:
             raise UsageError("--part-size must be larger than nothing")
         return Order(
             action,
-            self.criteria(),
+            self.criteria(family=True),
             self.evidence(),
             wanted,
             self.caps(),
@@ -452,6 +455,7 @@ class Given:
             pst_per=self.pst_per(),
             directory=self.directory,
             no_evidence=bool(self.options.get("no_evidence")),
+            with_replies=bool(self.options["with_replies"]),
         )
 
     def authorisation(self) -> Authorisation:

@@ -133,11 +133,9 @@ def show_plan(plan: Plan, most: int | None = _SUBJECTS) -> None:
         f"{plan.matches:,} matches in {header['totals']['with_matches']:,} mailboxes, "
         f"{len(subjects):,} distinct subjects:"
     )
-    for subject, count in subjects[:most]:
-        say(f"  {count:>6,} × {shown(subject, 100)}")
-    if most is not None and len(subjects) > most:
-        where = f"; all stand in {plan.directory}/matches" if most == _SUBJECTS else ": --all-subjects lists them"
-        say(f"  … and {len(subjects) - most:,} more subjects{where}")
+    _show_subjects(plan, subjects, most)
+    if "family" in header:
+        _show_family(plan, most)
     estimate = header["estimate"]
     local = all(registry.store(unit.kind).capabilities.local_files for unit in plan.units if unit.matches)
     say(
@@ -167,6 +165,25 @@ def _show_accounts(plan: Plan) -> None:
         say(f"Account: {shown(words)}")
     for warning in plan.header.get("warnings", ()):
         say(f"Warning: {shown(str(warning))}")
+
+
+def _show_subjects(plan: Plan, subjects: list[tuple[str, int]], most: int | None) -> None:
+    for subject, count in subjects[:most]:
+        say(f"  {count:>6,} × {shown(subject, 100)}")
+    if most is not None and len(subjects) > most:
+        where = f"; all stand in {plan.directory}/matches" if most == _SUBJECTS else ": --all-subjects lists them"
+        say(f"  … and {len(subjects) - most:,} more subjects{where}")
+
+
+def _show_family(plan: Plan, most: int | None) -> None:
+    """What of the matches is there as a reply or a forward, apart from what it belongs to (S12)."""
+    from excise.api import family_subjects
+
+    family, subjects = plan.header["family"], family_subjects(plan)
+    say(f"{sum(count for _, count in subjects):,} of them are replies to and forwards of the others (--with-replies):")
+    _show_subjects(plan, subjects, most)
+    for name in family["not_searched"]:
+        say(f"NOT LOOKED FOR: replies to and forwards of what {shown(name)} holds")
 
 
 def _show_hash(plan: Plan) -> None:

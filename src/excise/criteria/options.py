@@ -182,8 +182,8 @@ def _branch_from_table(table: dict[str, Any], where: str) -> tuple[Clause, ...]:
 def _clauses(given: Mapping[str, Any], negated: Mapping[str, Any]) -> tuple[Clause, ...]:
     if _switch(given, "with_replies"):
         raise UsageError(
-            "--with-replies is no criterion in this release: replies have a plan of their own",
-            hint="Leave it out; when the run has ended: excise sweep CASE --with-replies",
+            "--with-replies is no criterion: it says what belongs to the messages that the criteria match",
+            hint="Give it on the line of plan, copy, move or purge, or later: excise sweep CASE --with-replies",
         )
     zone = resolve_timezone(given.get("timezone"))
     groups: dict[str, list[Term]] = {}

@@ -19,10 +19,11 @@ from excise.case.plan import Caps, LinesFile, Plan, UnitPlan, all_matches, match
 from excise.core.clock import iso, now
 from excise.core.errors import Interrupted, Refused, UsageError
 from excise.core.files import free_space
-from excise.criteria import Criteria
+from excise.criteria import Criteria, Matcher
 from excise.engine import accounts
 from excise.engine.authority import HELD, allowed, limited, narrow_only
 from excise.engine.channel import Channel, Progress, UnitError, jobs_for, run_units
+from excise.engine.family import WITH_REPLIES, FamilyMatcher, find_originals
 from excise.engine.reach import reach_of
 from excise.engine.remaking import plan_remaking
 from excise.engine.search import Match, NotTested, Searched, open_and_search
@@ -76,6 +77,7 @@ class Order:
     pst_per: str = "mailbox"
     directory: Mapping[str, Any] | None = None
     no_evidence: bool = False
+    with_replies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class _SearchTask:
     holds: Holds
     rewrite: bool = False
     replacing: Replacing | None = None
+    rule: dict[str, Any] | None = None
 
 
 def check_removable(order: Order, scope: Scope) -> None:
@@ -141,18 +144,7 @@ def make_plan(
     audit: ChainedLog,
 ) -> Plan:
     """Search the scope and freeze the plan. Every mailbox is logged, with zero hits and failures too (S22)."""
-    if order.action.removes:
-        order.criteria.require_for("move", narrow_only(policy))
-    if order.no_evidence and (order.action is not Action.PURGE or order.evidence or order.rewrite):
-        raise UsageError("only a purge goes without evidence, and then without any kind of it, nor --rewrite")
-    if not order.evidence and not order.no_evidence:
-        raise UsageError("no kind of evidence is named", hint="Name mbox, pst or eml, or several of them.")
-    if order.expect_mailboxes is not None and order.expect_mailboxes != len(scope.mailboxes) + len(scope.not_searched):
-        raise Refused(
-            "S03",
-            f"expected {order.expect_mailboxes} mailboxes, found {len(scope.mailboxes) + len(scope.not_searched)}",
-            hint="No mailbox was opened. Check the sources, or the number.",
-        )
+    _check_order(order, scope, policy)
     order, scope = limited(policy, order), allowed(policy, scope)
     check_removable(order, scope)
     accounts.check_separate(policy, order.action, (info.locator for info in scope.mailboxes))
@@ -160,8 +152,16 @@ def make_plan(
     number = (case.plan_numbers() or [0])[-1] + 1
     directory = case.make(case.plan_dir(number))
     case.make(directory / "matches")
-    first = case.next_unit()
-    tasks = list(_tasks(order, scope, directory, first, Holds.of(policy.policy)))
+    first, local = case.next_unit(), all(registry.store(info.kind).capabilities.local_files for info in scope.mailboxes)
+    jobs = jobs_for(jobs, (info.kind for info in scope.mailboxes))
+    originals = None
+    if order.with_replies:
+        audit.append(_replies_record(number, order, scope))
+        mailboxes = scope.mailboxes
+        originals = find_originals(order.criteria, mailboxes, jobs=jobs, local=local, progress=progress, stop=stop)
+        order = replace(order, criteria=originals.criteria)
+    rule = originals.rule.canonical() if originals else None
+    tasks = [replace(task, rule=rule) for task in _tasks(order, scope, directory, first, Holds.of(policy.policy))]
     audit.append(
         {
             "type": "search-started",
@@ -171,9 +171,7 @@ def make_plan(
             "mailboxes": len(tasks) + len(scope.not_searched),
         }
     )
-    local = all(registry.store(task.info.kind).capabilities.local_files for task in tasks)
     units = []
-    jobs = jobs_for(jobs, (task.info.kind for task in tasks))
     for task, result in run_units(_search_unit, tasks, jobs=jobs, local=local, progress=progress, stop=stop):
         unit = result
         if isinstance(result, UnitError):
@@ -189,11 +187,35 @@ def make_plan(
     units.extend(_lost(scope, first + len(units)))
     for unit in units[len(tasks) :]:
         audit.append(search_record(number, unit))
-    told = {"warnings": warnings} if warnings else {}
+    told: dict[str, Any] = {"warnings": warnings} if warnings else {}
+    if originals:
+        told["family"] = originals.header(lost.name for lost in scope.not_searched)
     plan = write_plan(case, number, _header(order, scope, units) | told | policy.header(), units)
     made = {"type": "plan-made", "plan": number, "plan_sha256": plan.sha256, "matches": plan.matches}
     audit.append(made | ({"warnings": len(warnings)} if warnings else {}))
     return plan
+
+
+def _check_order(order: Order, scope: Scope, policy: Effective) -> None:
+    """Refuse what no mailbox has to be opened for."""
+    if order.action.removes:
+        order.criteria.require_for("move", narrow_only(policy))
+    if order.no_evidence and (order.action is not Action.PURGE or order.evidence or order.rewrite):
+        raise UsageError("only a purge goes without evidence, and then without any kind of it, nor --rewrite")
+    if not order.evidence and not order.no_evidence:
+        raise UsageError("no kind of evidence is named", hint="Name mbox, pst or eml, or several of them.")
+    if order.expect_mailboxes is not None and order.expect_mailboxes != len(scope.mailboxes) + len(scope.not_searched):
+        raise Refused(
+            "S03",
+            f"expected {order.expect_mailboxes} mailboxes, found {len(scope.mailboxes) + len(scope.not_searched)}",
+            hint="No mailbox was opened. Check the sources, or the number.",
+        )
+
+
+def _replies_record(number: int, order: Order, scope: Scope) -> dict[str, Any]:
+    """That the mailboxes are about to be searched for the originals of replies and forwards."""
+    facts = {"criteria_sha256": order.criteria.sha256, "mailboxes": len(scope.mailboxes)}
+    return {"type": "originals-looked-for", "plan": number, **facts}
 
 
 def _tasks(order: Order, scope: Scope, directory: Path, first: int, holds: Holds) -> Iterator[_SearchTask]:
@@ -251,7 +273,7 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
         LinesFile(matches_path(task.directory, task.unit.unit)) as lines,
         LinesFile(untestable_path(task.directory, task.unit.unit)) as rest,
     ):
-        for found in open_and_search(task.info, Criteria.from_canonical(task.criteria), searched, channel):
+        for found in open_and_search(task.info, _judge(task), searched, channel):
             if isinstance(found, NotTested):
                 rest.add(not_tested_line(found))
                 continue
@@ -286,6 +308,11 @@ def _search_unit(task: _SearchTask, channel: Channel) -> UnitPlan:
         matches_sha256=hashes[0],
         untestable_sha256=hashes[1],
     )
+
+
+def _judge(task: _SearchTask) -> Matcher:
+    criteria = Criteria.from_canonical(task.criteria)
+    return Matcher(criteria) if task.rule is None else FamilyMatcher(criteria, Criteria.from_canonical(task.rule))
 
 
 def match_line(item: int, found: Match) -> dict[str, Any]:
@@ -391,6 +418,12 @@ def distinct_subjects(plan: Plan) -> list[tuple[str, int]]:
     """The subjects of the planned items with their counts, most frequent first (S05)."""
     counts = Counter(match["envelope"]["subject"] or "" for _, match in all_matches(plan))
     return counts.most_common()
+
+
+def family_subjects(plan: Plan) -> list[tuple[str, int]]:
+    """The same of those that are in the plan as replies and forwards (S12)."""
+    lines = (match for _, match in all_matches(plan) if WITH_REPLIES in match["matched"])
+    return Counter(match["envelope"]["subject"] or "" for match in lines).most_common()
 
 
 def check_space(case: Case, plan: Plan) -> None:

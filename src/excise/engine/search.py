@@ -124,12 +124,10 @@ def _search_once(
             yield NotTested(found.id, found.view.folder, found.id, verdict.untestable, envelope(found.view))
 
 
-def open_and_search(
-    info: MailboxInfo, criteria: Criteria, searched: Searched, channel: Channel
-) -> list[Match | NotTested]:
+def open_and_search(info: MailboxInfo, judge: Judge, searched: Searched, channel: Channel) -> list[Match | NotTested]:
     """Open the mailbox read-only, search it, close it."""
     mailbox = registry.store(info.kind).open(info.locator)
     try:
-        return search_mailbox(mailbox, criteria, searched, channel)
+        return search_by(judge, mailbox, searched, channel)
     finally:
         mailbox.close()
