@@ -249,6 +249,7 @@ def test_a_message_in_a_search_table_that_is_not_understood_is_refused(nid: int,
         excise.pst.purge(path, {nid})
     assert [each.name for each in tmp_path.iterdir()] == ["copy.pst"]
     assert path.read_bytes() == edited.data
+    assert ("note", "wide table", "rgib") in edited.new()
 
 
 @real

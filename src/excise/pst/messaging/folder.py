@@ -26,11 +26,13 @@ from excise.pst.disk.ids import (
 from excise.pst.ltp.properties import PropertyContext
 from excise.pst.ltp.table import TableContext
 from excise.pst.ltp.values import PT_STRING8, Cell
+from excise.pst.ltp.wide_table import WideTable, is_wide
 from excise.pst.messaging import tags
 from excise.pst.messaging.message import Message, plain_subject
 
 if TYPE_CHECKING:
     from excise.pst.messaging.store import MessageStore
+    from excise.pst.ndb.read import Node
 
 #: Outlook cuts the strings of a table at this many characters (UTF-16 units).
 TABLE_STRING_LIMIT = 255
@@ -40,6 +42,7 @@ _SHIFTS = frozenset("\0\x0e\x0f\x1b~+")
 NO_ROW = "no row"
 NO_COLUMN = "no column"
 NO_CELL = "no cell"
+WIDE = "in a table of another kind"
 CUT = "may be cut"
 CODE_PAGE = "code page not known"
 UNREADABLE = "unreadable"
@@ -163,7 +166,8 @@ class Folder:
 
     @cached_property
     def contents(self) -> TableContext | None:
-        """The contents table, of a search folder its search contents table; None where it cannot be read."""
+        """The contents table, of a search folder its search contents table; None where it cannot be read, and for the
+        wide kind that Outlook 2003 and 2007 wrote for searches."""
         kind = NID_TYPE_SEARCH_CONTENTS_TABLE if self.is_search else NID_TYPE_CONTENTS_TABLE
         return self._table(kind)
 
@@ -175,6 +179,11 @@ class Folder:
     @cached_property
     def row_nids(self) -> list[int]:
         """The NIDs that the contents table lists, by NID; empty where it cannot be read, which is in ``log``."""
+        if self.contents is None and (node := self._wide_node) is not None:
+            try:
+                return WideTable(node).row_ids
+            except Damaged as error:
+                self.log.add(error.damage)
         return [row_id for row_id, _ in self._index(self.contents)]
 
     @cached_property
@@ -193,8 +202,8 @@ class Folder:
     def summaries(self, wanted: Collection[str] = tuple(SUMMARY_FIELDS)) -> Iterator[Summary]:
         """A summary of every message here, from the contents table in one pass, then those without a row.
 
-        ``wanted`` names fields of ``Summary``; fewer are faster. Of a search folder it gives the rows that it has.
-        KeyError for a field that is none.
+        ``wanted`` names fields of ``Summary``; fewer are faster. Of a search folder it gives the rows that it has; all
+        fields are in doubt where they are in a wide table. KeyError for a field that is none.
         """
         names = tuple(name for name in SUMMARY_FIELDS if name in wanted)
         for name in wanted:
@@ -210,6 +219,9 @@ class Folder:
                 self.log.add(error.damage)
         for nid in sorted(rows):
             yield _summary(nid, {}, dict.fromkeys(names, NO_ROW))
+        if table is None:
+            for nid in self.found_nids:
+                yield _summary(nid, {}, dict.fromkeys(names, WIDE))
 
     def row_is_current(self, nid: int) -> bool:
         """True where the one row of the message ``nid`` is not older than it, and its own blocks are in the file.
@@ -275,7 +287,20 @@ class Folder:
             self.log.add(error.damage)
             return []
 
+    @property
+    def _wide_node(self) -> Node | None:
+        """The node of the contents table of a search folder where that is a wide table."""
+        if not self.is_search:
+            return None
+        node = self.store.ndb.node(sibling_nid(self.nid, NID_TYPE_SEARCH_CONTENTS_TABLE), self.log)
+        try:
+            return node if node is not None and is_wide(node) else None
+        except Damaged:
+            return None  # which the reading as an ordinary table tells
+
     def _table(self, kind: int) -> TableContext | None:
+        if kind == NID_TYPE_SEARCH_CONTENTS_TABLE and self._wide_node is not None:
+            return None
         node = self.store.ndb.node(sibling_nid(self.nid, kind), self.log)
         try:
             if node is None:
