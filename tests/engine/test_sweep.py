@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cli.command import Done, excise_cli
-from engine.mail_files import WORM, ids_in_maildir, ids_in_mbox, message, stores
+from engine.mail_files import WORM, ids_in_maildir, ids_in_mbox, message, stores, write_mbox
 from excise.case.chain import read_chain
 from excise.case.layout import Case
 from excise.case.plan import read_plan
@@ -147,12 +147,35 @@ def test_copies_are_made_once(mail: Path, tmp_path: Path) -> None:
 def test_s08_a_mailbox_that_is_gone_or_cannot_be_read_is_not_clean(case: Path, mail: Path) -> None:
     (mail / "dora.mbox").unlink()
     shutil.rmtree(mail / "carla")
-    until = (datetime.now(UTC) + timedelta(seconds=3)).isoformat()
+    until = (datetime.now(UTC) + timedelta(seconds=8)).isoformat()
     done = sweep(case, "--until-clean", "1", "--until", until, "--interval", "1s")
     assert done.code == 6, done.text
     assert {line["not_searched"] for line in done.lines() if "pass" in line} == {2}
     assert len(passes(done)) > 1
     assert done.lines()[-1]["summary"]["why"] == "the time is over"
+
+
+def test_s08_a_mailbox_that_the_run_emptied_is_searched_again(tmp_path: Path) -> None:
+    """An mbox of no bytes looks like no mail, and is none that is gone: what comes into it is found."""
+    mail, case = tmp_path / "mail", tmp_path / "case"
+    mail.mkdir()
+    write_mbox(mail / "anna.mbox", [message(1, WORM)])
+    write_mbox(mail / "ben.mbox", [message(n, "Note") for n in range(2, 4)])
+    words = ("move", mail, "--subject", WORM, "--case", case, "--jobs", "1", "--evidence", "mbox")
+    assert excise_cli(*words, "--yes", "--expect-matches", "1").code == 0
+    assert (mail / "anna.mbox").read_bytes() == b""
+    end = ("--until", "2020-01-01T00:00:00Z")
+    done = sweep(case, *end)
+    assert (done.code, passes(done)) == (0, [(0, 0)]), done.text
+    write_mbox(mail / "anna.mbox", [message(4, WORM)])
+    assert sweep(case, "--yes", "--max-total", "1").code == 0
+    (mail / "anna.mbox").unlink()
+    done = sweep(case, *end)
+    assert (done.code, "it was there at the last search and is gone" in (case / "audit.jsonl").read_text()) == (
+        6,
+        True,
+    ), done.text
+    verifies(case)
 
 
 def test_a_new_mailbox_of_the_sources_is_swept_too(case: Path, mail: Path) -> None:

@@ -14,15 +14,16 @@ from excise.case.chain import ChainedLog
 from excise.case.layout import Case
 from excise.case.parts import EvidenceKind
 from excise.case.plan import Caps, Plan, UnitPlan, iterate_excluded, iterate_matches, read_plan
-from excise.core.errors import DoesNotVerify, UsageError
+from excise.core.errors import DoesNotVerify, ExciseError, UsageError
 from excise.criteria import Criteria
 from excise.engine.family import Keys, add_keys, family_criteria
 from excise.engine.journal import read_journal
 from excise.engine.planner import Order
 from excise.engine.review import Exclusion
 from excise.model.item import Action, Disposal, Outcome
-from excise.store_api.discovery import Scope
-from excise.store_api.protocols import NotSearched
+from excise.store_api import registry
+from excise.store_api.discovery import Scope, find_mailboxes
+from excise.store_api.protocols import MailboxInfo, NotSearched
 
 _MOST_UNITS = 99_999
 #: Items that stay where they are, and why a later pass leaves them there.
@@ -94,13 +95,30 @@ def order_of(plan: Plan, max_total: int | None) -> Order:
 
 
 def check_scope(base: Plan, scope: Scope, first_unit: int) -> None:
-    """Add to what was not searched each mailbox of ``base`` that is not there any more."""
+    """Add to what was not searched each mailbox of ``base`` that is not there any more.
+
+    One that lost all that it held may not look like a mailbox any more, such as an mbox of no bytes; it is one still.
+    """
     there = {info.locator for info in scope.mailboxes} | {lost.name for lost in scope.not_searched}
     for unit in base.units:
-        if not {unit.locator or unit.name, unit.name} & there:
+        if {unit.locator or unit.name, unit.name} & there:
+            continue
+        emptied = _named(unit)
+        scope.mailboxes += emptied
+        if not emptied:
             scope.not_searched.append(NotSearched(unit.name, "it was there at the last search and is gone", 6))
     if first_unit + len(scope.mailboxes) + len(scope.not_searched) > _MOST_UNITS:
         raise UsageError("the case has no room for another pass", hint="Go on with a new case.")
+
+
+def _named(unit: UnitPlan) -> list[MailboxInfo]:
+    """The mailbox of files that a unit's locator names with its kind; none where there is none, or it is a server's."""
+    if not unit.kind or not registry.store(unit.kind).capabilities.local_files:
+        return []
+    try:
+        return find_mailboxes((unit.locator,)).mailboxes
+    except ExciseError:
+        return []
 
 
 @dataclass(slots=True)
