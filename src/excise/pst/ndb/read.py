@@ -256,7 +256,8 @@ def _read_header(source: Source, log: DamageLog) -> Header:
     data = source.read(0, 1024)
     backup = "Restore the file from a backup, or try Microsoft's scanpst on a copy."
     if data[:4] != MAGIC:
-        raise DamagedInput(f"{source.name}: no PST or OST file: it begins with {data[:4]!r}, not with {MAGIC!r}")
+        found = f"it begins with {data[:4]!r}, not with {MAGIC!r}" if data else "it is empty (0 bytes)"
+        raise DamagedInput(f"{source.name}: no PST or OST file: {found}")
     try:
         header = Header.unpack(data)
     except ValueError as error:
