@@ -260,7 +260,7 @@ def test_a_file_object_reads_like_a_path_and_stays_open() -> None:
 
 def test_what_is_no_pst_is_refused(tmp_path: Path) -> None:
     for data in (b"", b"!BDN", b"From x\n" * 200, b"!BDN" + bytes(5000)):
-        with pytest.raises(DamagedInput, match="" if data else r"it is empty \(0 bytes\)"):
+        with pytest.raises(DamagedInput, match="header|begins" if data else r"it is empty \(0 bytes\)"):
             excise.pst.open(io.BytesIO(data))
     with pytest.raises(SourceUnavailable):
         excise.pst.open(tmp_path / "missing.pst")
