@@ -21,11 +21,27 @@ from excise.pst.disk.heaps import NameId
 from excise.pst.ltp.properties import PropertyContext
 from excise.pst.messaging.folder import FailedItem
 from pst.builder import INBOX, NodeSpec, attachment, mailbox, message, nid_of
+from pst.editing import Edited, put
 from pst.mutating import bytes_changed
 
 SAMPLES = Path(os.environ.get("EXCISE_SAMPLES", "/nonexistent")) / "pst-samples"
 FILES = sorted(path for path in SAMPLES.glob("*.pst") if path.stat().st_size < 300_000)
 real = pytest.mark.skipif(not FILES, reason="EXCISE_SAMPLES is not set: no real PST files here")
+
+
+@real
+@pytest.mark.parametrize(("nid", "at"), [(0x200024, 0), (0x802E, 0), (0x8022, 2), (0x21, 3)])
+def test_damage_in_a_heap_tells_where_its_block_lies(nid: int, at: int) -> None:
+    edited = Edited("testPST.pst")
+    node = edited.node(nid)
+    block = node.ndb.block_entry(node.data.leaves[0])
+    edited.leaf(node, put(at, b"\xff\xff"[: 2 - at % 2]))
+    with excise.pst.open(io.BytesIO(bytes(edited.data))) as pst:
+        for folder in pst.folders():
+            _ = folder.properties, folder.row_nids, list(folder.messages()), list(folder.summaries())
+        found = [each for each in pst.damage if each.layer == "ltp"]
+    assert found and {each.offset for each in found} == {block.ib}
+    assert all(f"at offset {block.ib}" in each.text() for each in found)
 
 
 def read_everything(data: bytes) -> tuple[int, int, int]:

@@ -40,7 +40,8 @@ class Heap:
         block, item = hid >> self._shift, (hid & self._item_mask) >> 5
         data, offsets = self._pages.get(block) or self.page(block)
         if hid & 0x1F or not 0 < item < len(offsets):
-            raise Damaged(self.damage("HNPAGEMAP", "rgibAlloc", f"item 1 to {len(offsets) - 1}", f"HID 0x{hid:x}"))
+            expected, found = f"item 1 to {len(offsets) - 1}", f"HID 0x{hid:x}"
+            raise Damaged(self.damage("HNPAGEMAP", "rgibAlloc", expected, found, block))
         return data[offsets[item - 1] : offsets[item]]
 
     def text_reader(self, codec: str) -> Callable[[int], str]:
@@ -88,18 +89,20 @@ class Heap:
             if index == 0:
                 HNHdr.unpack(data)
         except (ValueError, struct.error) as error:
-            raise Damaged(self.damage("HNPAGEMAP", "ibHnpm", f"a page map in block {index}", str(error))) from error
+            expected = f"a page map in block {index}"
+            raise Damaged(self.damage("HNPAGEMAP", "ibHnpm", expected, str(error), index)) from error
         if list(offsets) != sorted(offsets) or offsets[-1] > len(data):
             found = "offsets out of order or outside"
-            raise Damaged(self.damage("HNPAGEMAP", "rgibAlloc", f"ascending offsets in block {index}", found))
+            raise Damaged(self.damage("HNPAGEMAP", "rgibAlloc", f"ascending offsets in block {index}", found, index))
         if len(self._pages) >= _KEPT:
             self._pages.clear()
         self._pages[index] = data, offsets
         return data, offsets
 
-    def damage(self, structure: str, field: str, expected: str, found: str) -> Damage:
-        """Damage of the LTP layer in this heap's node."""
-        return Damage("ltp", structure, field, f"node 0x{self.node.nid:x}", -1, expected, found)
+    def damage(self, structure: str, field: str, expected: str, found: str, block: int = 0) -> Damage:
+        """Damage of the LTP layer in this heap's node, in its block ``block``, whose place in the file it names."""
+        place = f"node 0x{self.node.nid:x}"
+        return Damage("ltp", structure, field, place, self.node.offset(block), expected, found)
 
 
 def _decode(codec: str, data: bytes, errors: str, _: bool) -> tuple[str, int]:

@@ -40,6 +40,10 @@ class Properties(ABC):
     def _record(self, damage: Damage) -> None:
         """Put ``damage`` into the log."""
 
+    @abstractmethod
+    def _owner(self) -> tuple[str, int]:
+        """What has these properties, and where it lies in the file in bytes, -1 where that is not known."""
+
     def get(self, prop_id: int) -> Cell:
         """The value of a property; None where it is absent, a Damage where it cannot be read."""
         ptype = self.type_of(prop_id)
@@ -51,8 +55,9 @@ class Properties(ABC):
         except Damaged as error:
             damage = error.damage
         except ValueError as error:
-            place = f"property 0x{prop_id:04x}{ptype:04x}"
-            damage = Damage("ltp", "property", "value", place, -1, "a value of its type", str(error))
+            owner, offset = self._owner()
+            place = f"property 0x{prop_id:04x}{ptype:04x} of {owner}"
+            damage = Damage("ltp", "property", "value", place, offset, "a value of its type", str(error))
         self._record(damage)
         return damage
 
@@ -167,3 +172,6 @@ class PropertyContext(Properties):
 
     def _record(self, damage: Damage) -> None:
         self.node.log.add(damage)
+
+    def _owner(self) -> tuple[str, int]:
+        return f"node 0x{self.node.nid:x}", self.node.offset()

@@ -207,4 +207,4 @@ def _require_values(table: TableContext, row: Row) -> None:
 
 
 def _damage(structure: str, field: str, node: Node, expected: str, found: str) -> Damage:
-    return Damage("ltp", structure, field, f"node 0x{node.nid:x}", -1, expected, found)
+    return Damage("ltp", structure, field, f"node 0x{node.nid:x}", node.offset(), expected, found)

@@ -89,6 +89,9 @@ class Row(Properties):
     def _record(self, damage: Damage) -> None:
         self._table.node.log.add(damage)
 
+    def _owner(self) -> tuple[str, int]:
+        return f"row 0x{self.row_id:x} of table 0x{self._table.node.nid:x}", self._table.node.offset()
+
 
 class TableContext:
     """The TC of ``node``. Damaged where it is none, or where its rows cannot be told apart.
@@ -270,5 +273,5 @@ class TableContext:
         return b"" if node is None else node.data.block(index)
 
     def _damage(self, field: str, expected: str, found: str) -> Damage:
-        return Damage("ltp", "TCINFO" if field != "dwRowID" else "TCROWID", field, f"table 0x{self.node.nid:x}", -1,
-                      expected, found)  # fmt: skip
+        structure, place = "TCINFO" if field != "dwRowID" else "TCROWID", f"table 0x{self.node.nid:x}"
+        return Damage("ltp", structure, field, place, self.node.offset(), expected, found)

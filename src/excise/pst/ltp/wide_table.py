@@ -152,7 +152,8 @@ class WideTable:
         )
 
     def _damage(self, field: str, expected: str, found: str) -> Damage:
-        return Damage("ltp", "wide table", field, f"table 0x{self.node.nid:x}", -1, expected, found)
+        place = f"table 0x{self.node.nid:x}"
+        return Damage("ltp", "wide table", field, place, self.node.offset(), expected, found)
 
 
 def _blocks(node: Node) -> Iterator[bytes]:

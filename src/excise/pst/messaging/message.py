@@ -116,9 +116,8 @@ class Message:
         for row_id in self.attachment_rows:
             if row_id not in self.node.subnodes:
                 where = f"message 0x{self.nid:x}"
-                self.log.add(
-                    Damage("messaging", "attachment table", "dwRowID", where, -1, f"subnode 0x{row_id:x}", "none")
-                )
+                expected, at = f"subnode 0x{row_id:x}", self.node.offset()
+                self.log.add(Damage("messaging", "attachment table", "dwRowID", where, at, expected, "none"))
         return found
 
     @cached_property
@@ -234,12 +233,12 @@ class Attachment:
         """The embedded message; None where the attachment is none. Damaged where it cannot be read or is too deep."""
         if self.method != ATTACH_EMBEDDED_MSG:
             return None
-        place = f"attachment 0x{self.nid:x}"
+        place, at = f"attachment 0x{self.nid:x}", self.node.offset()
         if self._depth + 1 > MAX_DEPTH:
-            raise Damaged(Damage("messaging", "attachment", "depth", place, -1, f"at most {MAX_DEPTH}", "one more"))
+            raise Damaged(Damage("messaging", "attachment", "depth", place, at, f"at most {MAX_DEPTH}", "one more"))
         node = self.properties.object_node(tags.ATTACH_DATA)
         if node is None:
-            raise Damaged(Damage("messaging", "attachment", "PidTagAttachDataObject", place, -1, "a subnode", "none"))
+            raise Damaged(Damage("messaging", "attachment", "PidTagAttachDataObject", place, at, "a subnode", "none"))
         return Message(node, self._default_codec, self._depth + 1)
 
 

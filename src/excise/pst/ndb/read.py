@@ -148,6 +148,12 @@ class Node:
         entry = self.subnodes.get(nid)
         return None if entry is None else self.ndb.open(entry, self.log if log is None else log)
 
+    def offset(self, block: int = 0) -> int:
+        """Where the leaf ``block`` of the node's data lies in the file, in bytes; -1 where it is not known."""
+        leaves = self.data.leaves
+        entry = self.ndb.blocks.find(bid_key(leaves[block])) if block < len(leaves) else None
+        return -1 if entry is None else entry.ib
+
 
 class DataTree:
     """The data of a node: one block, or the leaves of an XBLOCK or XXBLOCK in order (2.2.2.8.3.2).
