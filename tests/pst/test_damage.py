@@ -38,7 +38,7 @@ def test_damage_in_a_heap_tells_where_its_block_lies(nid: int, at: int) -> None:
     edited.leaf(node, put(at, b"\xff\xff"[: 2 - at % 2]))
     with excise.pst.open(io.BytesIO(bytes(edited.data))) as pst:
         for folder in pst.folders():
-            _ = folder.properties, folder.row_nids, list(folder.messages()), list(folder.summaries())
+            _ = folder.properties, folder.row_nids, list(folder.messages()), list(folder.summaries()), pst.record_key
         found = [each for each in pst.damage if each.layer == "ltp"]
     assert found and {each.offset for each in found} == {block.ib}
     assert all(f"at offset {block.ib}" in each.text() for each in found)
