@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import subprocess
@@ -15,8 +16,10 @@ import pytest
 import excise.pst
 from excise.pst import NewAttachment, NewMessage, NewProperty
 from excise.pst.changes import SOUNDNESS, Checked, why_not_in_place
+from excise.pst.file.append import append_pst
 from excise.pst.ndb.edit import edit_nodes
-from excise.pst.ndb.source import open_source
+from excise.pst.ndb.edit_survey import References
+from excise.pst.ndb.source import Source, open_source
 from pst.editing import Edited, put
 
 Change = Callable[[Path, int], object]
@@ -226,3 +229,24 @@ def test_maps_that_lag_behind(valid: int, tmp_path: Path) -> None:
         assert excise.pst.check(path).clean
         with excise.pst.open(path) as left:
             assert left.message(nids[1]).subject == "two"
+
+
+class Watching(Checked):
+    """Notes how many open files and surveys of edits are in memory while it is asked."""
+
+    def require(self, source: Source) -> bool:
+        self.alive = alive()
+        return super().require(source)
+
+
+def alive() -> tuple[int, int]:
+    kinds = [type(each) for each in gc.get_objects()]
+    return kinds.count(excise.pst.PstFile), kinds.count(References)
+
+
+def test_the_check_and_the_edit_are_never_in_memory_together(sound: Path) -> None:
+    gc.collect()
+    watching, (files, surveys) = Watching(), alive()
+    with append_pst(sound, timeout=5.0, soundness=watching):
+        assert watching.alive == (files, surveys)
+        assert alive() == (files, surveys + 1)
