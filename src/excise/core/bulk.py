@@ -77,6 +77,11 @@ class Spool:
         self._file: IO[bytes] | None = None
         self.size = 0
 
+    def __del__(self) -> None:
+        # One that was given up.
+        if self._file is not None:
+            self._file.close()
+
     def write(self, data: bytes) -> None:
         """Add ``data``; an ExciseError where the disk takes no more."""
         self.size += len(data)
@@ -96,7 +101,8 @@ class Spool:
         """Take back the last ``count`` bytes; no more than were written."""
         self.size -= count
         if self._file is not None:
-            self._file.truncate(self.size)
+            self._file.seek(self.size)
+            self._file.truncate()
         else:
             self._pieces = [b"".join(self._pieces)[: self.size]]
 
