@@ -91,4 +91,7 @@ def test_more_findings_than_are_listed(tmp_path: Path) -> None:
     assert counts["listed"] == len(findings) < counts["errors"] + counts["warnings"] + counts["notes"]
     done = excise_cli("check", path)
     more = counts["errors"] + counts["warnings"] + counts["notes"] - len(findings)
-    assert f"{path}: {len(findings)} findings are listed, {more} more are not" in done.out.splitlines()
+    assert (
+        f"{path}: {len(findings):,} findings are listed, {more:,} more {'is' if more == 1 else 'are'} not"
+        in done.out.splitlines()
+    )

@@ -199,7 +199,7 @@ def test_s05_without_confirmation_nothing_is_removed(mail: Path, case: Path) -> 
     done = excise_cli("move", mail, "--subject", WORM, "--case", case)
     assert done.code == 4
     assert "dry run" in done.err
-    assert f"{6} matches in 3 mailboxes, 1 distinct subjects" in done.out
+    assert f"{6} matches in 3 mailboxes, 1 distinct subject" in done.out
     assert "Rule: " in done.out
     assert "Space: " in done.out
     assert bytes_below(mail) == before

@@ -80,9 +80,9 @@ def test_s18_a_damaged_file_is_made_anew_without_what_goes_and_the_old_one_is_ev
     assert path.read_bytes() == before.read_bytes()
     planned = excise_cli("plan", "purge", path, "--subject", WORM, "--rewrite", "--case", case)
     assert planned.code in (0, 9), planned.text
-    assert "is made anew, with 4 items" in planned.out and "1 items cannot be read" in planned.out, planned.text
+    assert "is made anew, with 4 items" in planned.out and "1 item cannot be read" in planned.out, planned.text
     done = excise_cli("run", case, "--confirm", hash_of(case), "--jobs", "1")
-    assert done.code == 9 and "1 items could not be read" in done.out, done.text
+    assert done.code == 9 and "1 item could not be read" in done.out, done.text
     assert dict(outcomes(case)) == {f"{nid:#x}": "removed" for nid in gone}
     assert_made_anew(path, before, set(gone), {lost})
     assert not found_in(secrets(), path.read_bytes())
@@ -166,7 +166,7 @@ def test_s06_what_became_unreadable_since_the_plan_is_not_lost(tmp_path: Path) -
     damage(path, reports(path)["Report 2"])
     now = path.read_bytes()
     done = excise_cli("run", case, "--confirm", hash_of(case), "--jobs", "1")
-    assert done.code == 3 and "1 items cannot be read that could when the plan was made" in done.err, done.text
+    assert done.code == 3 and "1 item cannot be read that could when the plan was made" in done.err, done.text
     assert path.read_bytes() == now
     assert [each.name for each in tmp_path.glob("*mine*")] == ["mine.pst"]
 
@@ -212,7 +212,7 @@ def test_s06_a_review_takes_the_losses_along(tmp_path: Path) -> None:
     (unit,) = json.loads(header.read_text())["units"]
     assert (unit["kept"], unit["lost"]) == (5, 1)
     done = excise_cli("run", case, "--confirm", sha256(header.read_bytes()).hexdigest(), "--jobs", "1")
-    assert done.code == 9 and "1 items could not be read" in done.out, done.text
+    assert done.code == 9 and "1 item could not be read" in done.out, done.text
     removed = {int(item, 16) for item, _ in outcomes(case)}
     assert len(removed) == 2 and removed < set(gone)
     assert_made_anew(path, before, removed, {lost})
@@ -250,7 +250,7 @@ def test_s14_both_verifiers_know_originals_and_losses(tmp_path: Path) -> None:
     mail(path)
     damage(path, reports(path)["Report 5"])
     purged = purge(path, case, 3, "--subject", WORM, "--rewrite")
-    assert purged.code == 9 and "1 items could not be read" in purged.out, purged.text
+    assert purged.code == 9 and "1 item could not be read" in purged.out, purged.text
     for verdict in (alone(case), alone(case / "bag-0001"), verdict_of_excise(case)):
         assert verdict.code == 0, verdict.wrong
         assert not any("other files" in line for line in verdict.unchecked), verdict.unchecked
@@ -279,7 +279,7 @@ def test_s16_a_planned_item_that_is_damaged_is_in_the_original_alone(tmp_path: P
     damage(path, gone[1])
     shutil.copyfile(path, before)
     planned = excise_cli("plan", "purge", path, "--subject", WORM, "--rewrite", "--case", case)
-    assert planned.code in (0, 9) and "1 items cannot be read" in planned.out, planned.text
+    assert planned.code in (0, 9) and "1 item cannot be read" in planned.out, planned.text
     done = excise_cli("run", case, "--confirm", hash_of(case), "--jobs", "1")
     assert done.code == 9, done.text
     assert Counter(row["outcome"] for row in rows(case)) == {"removed": 2, "failed": 1}

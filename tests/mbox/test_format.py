@@ -13,6 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from excise import mbox
+from excise.core.text import count_of
 from excise.mbox import entries as scanning
 from excise.mbox import view as viewing
 from excise.mbox.checking import Survey
@@ -324,12 +325,12 @@ def test_check_finds_nothing_wrong_with_whole_files(made: tuple[bytes, list[byte
     assume(bytes(16) not in data)
     findings = list(mbox.check(data))
     assert {f.severity for f in findings} <= {mbox.Severity.NOTE}
-    assert findings[-1].what.startswith(f"{len(stored)} messages, written as ")
+    assert findings[-1].what.startswith(f"{count_of(len(stored), 'message')}, written as ")
     unquoted = any(b"\nFrom " in content for content in stored)
     expected = {"rd": ("mboxrd", "mboxo or mboxrd"), "cl": ("mboxcl",), "cl2": ("mboxcl2" if unquoted else "mboxcl",)}[
         variant
     ]
-    assert findings[-1].what.removeprefix(f"{len(stored)} messages, written as ") in expected
+    assert findings[-1].what.removeprefix(f"{count_of(len(stored), 'message')}, written as ") in expected
 
 
 @given(mailboxes(), st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255), st.booleans()), max_size=8))

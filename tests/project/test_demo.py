@@ -73,7 +73,7 @@ def test_demo_fails_when_a_command_does_other_than_said(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("change", "found"), [("lose", "1 messages missing and 0 new"), ("alter", "1 messages missing and 1 new")]
+    ("change", "found"), [("lose", "1 message missing and 0 new"), ("alter", "1 message missing and 1 new")]
 )
 def test_demo_fails_when_another_message_is_touched(tmp_path: Path, change: str, found: str) -> None:
     demo.copy_mail(DEMO, tmp_path / "mail")

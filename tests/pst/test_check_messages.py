@@ -61,10 +61,10 @@ def test_a_wrong_message_size_in_a_file_that_goes_by_blocks() -> None:
 def test_a_wrong_message_size_in_a_file_that_goes_by_values() -> None:
     edited = Edited("test_ansi.pst")
     known = edited.before
-    assert any("1 messages with the bytes of their values" in each.damage.found for each in known.findings)
+    assert any("1 message with the bytes of their values" in each.damage.found for each in known.findings)
     edited.value(edited.node(MESSAGE), 0x0E08, (1234).to_bytes(4, "little"))
     assert ("note", "message", "PidTagMessageSize") in edited.new()
-    assert "1 messages with others" in edited.found("message", "PidTagMessageSize").damage.found
+    assert "1 message with others" in edited.found("message", "PidTagMessageSize").damage.found
 
 
 @real

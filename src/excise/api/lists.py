@@ -15,7 +15,7 @@ from pathlib import Path
 
 from excise.api.text_files import read_text
 from excise.core.errors import UsageError
-from excise.core.text import shown
+from excise.core.text import count_of, shown
 
 _ID_HEADS = ("messageid", "internetmessageid")
 _NAME_HEADS = (
@@ -63,11 +63,11 @@ class MailboxList:
 
     def __str__(self) -> str:
         """What the file came to, in words."""
-        words = [f"{self.path}: {len(self.entries):,} mailboxes"]
+        words = [f"{self.path}: {count_of(len(self.entries), 'mailbox')}"]
         if self.repeated:
             words.append(f"{self.repeated:,} named more than once")
         if self.empty:
-            words.append(f"{len(self.empty):,} lines without one (the first: line {self.empty[0]})")
+            words.append(f"{count_of(len(self.empty), 'line')} without one (the first: line {self.empty[0]})")
         return ", ".join(words)
 
 

@@ -14,6 +14,7 @@ from excise.case.chain import ChainedLog, LogHeld
 from excise.case.layout import Authorisation
 from excise.core.errors import Refused, SourceUnavailable
 from excise.core.files import make_directories, os_error
+from excise.core.text import count_of
 from excise.criteria import Criteria, Matcher
 from excise.engine.authority import allowed, check_person
 from excise.engine.channel import Channel, Progress, UnitError, jobs_for, run_units
@@ -178,5 +179,7 @@ def check_expected(scope: Scope, expected: int | None) -> None:
     found = len(scope.mailboxes) + len(scope.not_searched)
     if expected is not None and expected != found:
         raise Refused(
-            "S03", f"expected {expected} mailboxes, found {found}", hint="No mailbox was opened. Check the sources."
+            "S03",
+            f"expected {count_of(expected, 'mailbox')}, found {found}",
+            hint="No mailbox was opened. Check the sources.",
         )

@@ -7,6 +7,7 @@ from excise.case.chain import ChainedLog
 from excise.case.checkpoint import is_current, make_checkpoint
 from excise.case.layout import Case
 from excise.case.sinks import Sinks, open_sink
+from excise.core.text import count_of
 
 
 def check_proof(proof: Proof) -> None:
@@ -43,7 +44,9 @@ class Proving:
         for name, count in self.sinks.undelivered().items():
             error = self.sinks.errors[name]
             audit.append({"type": "sink-failed", "sink": name, "undelivered": count})
-            self.lacking.append(f"{name}: {count:,} records of the audit log could not be sent there: {error}")
+            self.lacking.append(
+                f"{name}: {count_of(count, 'record')} of the audit log could not be sent there: {error}"
+            )
 
     def _write_down(self, audit: ChainedLog) -> None:
         if self._proof.timestamp is None and self._proof.sign_key is None:

@@ -15,7 +15,7 @@ from excise.cli.options import confirm_options
 from excise.cli.screen import say, show_plan, tell
 from excise.core.errors import ConfirmationMissing, UsageError
 from excise.core.files import os_error
-from excise.core.text import shown
+from excise.core.text import count_of, shown
 
 if TYPE_CHECKING:
     from excise.api import Case, Plan, Work
@@ -114,13 +114,13 @@ def _approve(case: Case, plan: Plan, options: dict[str, Any], work: Work | None)
     signature = signature_for(case, plan, policy, statement, key) if key else None
     if out is None and work is not None and signature is not None:
         add(work, plan, statement, signature)
-        say(f"Signed as {shown(approver.role)} for {approver.hours:g} hours; it is in the case.")
+        say(f"Signed as {shown(approver.role)} for {count_of(approver.hours, 'hour')}; it is in the case.")
         return
     write_out(out, statement, signature)
     if signature is None:
         say(f"Not signed yet. Sign it: ssh-keygen -Y sign -n excise-approval -f KEY {shlex.quote(str(out))}")
     else:
-        say(f"Signed as {shown(approver.role)} for {approver.hours:g} hours: {out} and {out}.sig")
+        say(f"Signed as {shown(approver.role)} for {count_of(approver.hours, 'hour')}: {out} and {out}.sig")
     if work is None:
         say("Give both files to the operator: excise approve CASE --statement-in FILE")
 
@@ -136,13 +136,14 @@ def _show(case: Case, plan: Plan, approver: Approver, *, every: bool) -> None:
     show_plan(plan, None if every else _SUBJECTS)
     if plan.action.removes and not plan.hashes_only:
         say(f"Evidence is kept as: {', '.join(shown(str(kind)) for kind in plan.header['evidence'])}")
-    say(f"You sign as {shown(approver.role)} ({shown(approver.principal)}), for {approver.hours:g} hours from now.")
+    hours = count_of(approver.hours, "hour")
+    say(f"You sign as {shown(approver.role)} ({shown(approver.principal)}), for {hours} from now.")
 
 
 def _confirm(plan: Plan, options: dict[str, Any]) -> None:
     expected = options["expect_matches"]
     if expected is not None and expected != plan.matches:
-        raise ConfirmationMissing(f"expected {expected:,} matches, found {plan.matches:,}: nothing was signed")
+        raise ConfirmationMissing(f"expected {count_of(expected, 'match')}, found {plan.matches:,}: nothing was signed")
     if options["yes"]:
         if expected is None:
             raise ConfirmationMissing("--yes needs --expect-matches N: nothing was signed")

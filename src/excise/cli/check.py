@@ -13,7 +13,7 @@ import click
 from excise.cli.screen import put_json, say, tell
 from excise.core.errors import DamagedInput, ExciseError, worst_status
 from excise.core.files import open_nofollow, os_error
-from excise.core.text import shown
+from excise.core.text import are, count_of, shown
 
 _PST = b"!BDN"
 
@@ -124,6 +124,8 @@ def _sum_up(path: Path, counts: Counter[str], listed: int, is_pst: bool, as_json
         )
         say(f"{shown(str(path))}: " + (total if counts.total() else "nothing is wrong"))
         if counts.total() > listed:
-            say(f"{shown(str(path))}: {listed} findings are listed, {counts.total() - listed} more are not")
+            more = counts.total() - listed
+            said = f"{count_of(listed, 'finding')} {are(listed)} listed, {more:,} more {are(more)} not"
+            say(f"{shown(str(path))}: {said}")
         if is_pst:
             say(NOT_ASKED)

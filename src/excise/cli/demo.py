@@ -26,6 +26,7 @@ import click
 from excise.cli.screen import say
 from excise.core.errors import ConfirmationMissing, ExciseError, Held, Refused, UsageError
 from excise.core.files import os_error
+from excise.core.text import count_of
 
 CRITERIA = ["--subject", "Salaries 2026 \N{EN DASH} confidential", "--attachment", "salaries.xlsx"]
 MATCHES = 5
@@ -210,6 +211,7 @@ def _compare(before: Counter[tuple[str, str]], now: Counter[tuple[str, str]], *,
     missing, new = (before - now).total(), (now - before).total()
     if missing != gone or new:
         raise DemoFailedError(
-            f"Python's mailbox module finds {missing} messages missing and {new} new ones, expected {gone} and 0",
+            f"Python's mailbox module finds {count_of(missing, 'message')} missing and {new} new, "
+            f"expected {gone} and 0",
             hint="This is a fault of Excise: please report it.",
         )

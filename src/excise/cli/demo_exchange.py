@@ -23,6 +23,7 @@ from typing import Any
 from excise.cli.demo import CRITERIA, MATCHES, DemoFailedError, bundled, copy_mail, step
 from excise.cli.screen import say
 from excise.core.errors import UsageError
+from excise.core.text import count_of
 
 _NEEDED = ("exchangelib", "lxml", "requests")
 _ADMIN = "purge@example.com"
@@ -139,6 +140,6 @@ def _compare(before: Counter[tuple[str, str]], now: Counter[tuple[str, str]], *,
     missing, new = (before - now).total(), (now - before).total()
     if missing != gone or new:
         raise DemoFailedError(
-            f"the server's store has {missing} messages missing and {new} new ones, expected {gone} and 0",
+            f"the server's store has {count_of(missing, 'message')} missing and {new} new ones, expected {gone} and 0",
             hint="This is a fault of Excise: please report it.",
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from excise.cli.screen import tell
 from excise.core.errors import UsageError
 from excise.core.secrets import secret
+from excise.core.text import count_of
 
 if TYPE_CHECKING:
     from excise.api.directory import DirectorySettings
@@ -76,7 +77,7 @@ def look_up(settings: DirectorySettings, names: Mapping[str, str]) -> Recipients
     name = directory_name(settings.url)
     password = secret(PASSWORD, name, settings.user) if settings.user else ""
     found = find_recipients(settings, password, tuple(names), names)
-    tell(f"{name}: {len(found.mailboxes):,} mailboxes ({_marked(found)})")
+    tell(f"{name}: {count_of(len(found.mailboxes), 'mailbox')} ({_marked(found)})")
     for line in found.passed_over[:_TOLD]:
         tell(f"Passed over: {line}")
     if len(found.passed_over) > _TOLD:

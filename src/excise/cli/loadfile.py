@@ -8,6 +8,7 @@ import click
 
 from excise.cli.options import identity_option
 from excise.cli.screen import put_json, say
+from excise.core.text import count_of
 
 
 @click.command("loadfile")
@@ -50,6 +51,7 @@ def command(
         counts = {"messages": made.messages, "duplicates": made.duplicates, "documents": made.documents}
         put_json({"summary": {**counts, "output": str(output), "sha256": made.sha256}})
         return
-    say(f"{made.documents:,} documents of {made.messages - made.duplicates:,} messages; {made.duplicates:,} copies")
+    messages = count_of(made.messages - made.duplicates, "message")
+    say(f"{count_of(made.documents, 'document')} of {messages}; {count_of(made.duplicates, 'copy')}")
     say(f"Written: {output}/loadfile.dat, loadfile.csv, hits.csv, natives, text")
     say(f"SHA-256 of loadfile.dat: {made.sha256}")

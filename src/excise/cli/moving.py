@@ -19,7 +19,7 @@ from excise.cli.screen import (
     working,
 )
 from excise.core.errors import ConfirmationMissing, worst_status
-from excise.core.text import shown
+from excise.core.text import are, count_of, shown
 from excise.model.item import Action
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def confirm(options: dict[str, Any], work: Work, plan: Plan) -> None:
     expected = options.get("expect_matches")
     if expected not in (None, plan.matches):
         raise ConfirmationMissing(
-            f"expected {expected:,} matches, found {plan.matches:,}: nothing was removed",
+            f"expected {count_of(expected, 'match')}, found {plan.matches:,}: nothing was removed",
             hint=f"Look at the plan; to run it all the same: excise run {work.case.root} --confirm {plan.sha256[:12]}",
         )
     if not plan.removable and not plan.header["refused"]:
@@ -130,7 +130,8 @@ def confirm(options: dict[str, Any], work: Work, plan: Plan) -> None:
     elif options.get("yes"):
         if expected is None:
             raise ConfirmationMissing(
-                "--yes needs --expect-matches N: nothing was removed", hint=f"There are {plan.matches:,} matches."
+                "--yes needs --expect-matches N: nothing was removed",
+                hint=f"There {are(plan.matches)} {count_of(plan.matches, 'match')}.",
             )
         work.confirm(plan, f"--yes --expect-matches {expected}")
     elif sys.stdin.isatty() and sys.stdout.isatty():
@@ -158,7 +159,9 @@ def confirm_putting(options: dict[str, Any], plan: Plan, verb: str, hint: str) -
     """Have a person confirm a plan that puts messages into mailboxes; how it was. ConfirmationMissing otherwise."""
     expected = options["expect_matches"]
     if expected is not None and expected != plan.matches:
-        raise ConfirmationMissing(f"expected {expected:,} messages, found {plan.matches:,}: nothing was {verb}")
+        raise ConfirmationMissing(
+            f"expected {count_of(expected, 'message')}, found {plan.matches:,}: nothing was {verb}"
+        )
     if options["yes"]:
         return "--yes" + ("" if expected is None else f" --expect-matches {expected}")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):

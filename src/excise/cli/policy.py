@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from excise.cli.screen import put_json, say
-from excise.core.text import shown
+from excise.core.text import count_of, shown
 
 if TYPE_CHECKING:
     from excise.policy.effective import Effective
@@ -46,7 +46,7 @@ def command(what: str, policy_file: Path | None, as_json: bool) -> None:
     if what == "show":
         for key, value, where in _values(policy):
             say(f"{key} = {shown(json.dumps(value, ensure_ascii=False))}  ({shown(', '.join(where))})")
-    say(f"{held} holds; policy hash: {policy.sha256}")
+    say(f"{count_of(held, 'hold')}; policy hash: {policy.sha256}")
 
 
 def _as_json(policy: Effective) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from excise.cli.moving import confirm, finish, plan_status, report_plan
 from excise.cli.screen import put_json, say, tell_not_searched
 from excise.core.errors import ConfirmationMissing, worst_status
+from excise.core.text import are, count_of
 from excise.engine.replacing import wants_replacing
 
 if TYPE_CHECKING:
@@ -28,11 +29,13 @@ def check_expected(options: dict[str, Any], replaced: int) -> None:
     """ConfirmationMissing where nobody said how many messages are replaced, or another number (S05)."""
     expected = options["expect_replaced"]
     if expected is not None and expected != replaced:
-        raise ConfirmationMissing(f"expected {expected:,} messages to replace, found {replaced:,}: nothing was touched")
+        raise ConfirmationMissing(
+            f"expected {count_of(expected, 'message')} to replace, found {replaced:,}: nothing was touched"
+        )
     if options["yes"] and expected is None and replaced:
         raise ConfirmationMissing(
             "--yes needs --expect-replaced N with --replace: nothing was touched",
-            hint=f"There are {replaced:,} messages to replace.",
+            hint=f"There {are(replaced)} {count_of(replaced, 'message')} to replace.",
         )
 
 

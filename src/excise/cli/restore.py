@@ -11,7 +11,7 @@ from excise.cli.moving import confirm_putting, finish
 from excise.cli.options import confirm_options, identity_option, proof_options, work_options
 from excise.cli.screen import say, table, working
 from excise.core.errors import UsageError
-from excise.core.text import shown
+from excise.core.text import count_of, shown
 
 
 @click.command("restore")
@@ -50,7 +50,7 @@ def command(ctx: click.Context, /, case_dir: Path, only: tuple[str, ...], into: 
     ):
         plan = work.plan_restore(api.RestoreOrder(only, target))
         if not options["as_json"] and not options["quiet"]:
-            say(f"Plan {plan.number}: restore {plan.matches:,} messages")
+            say(f"Plan {plan.number}: restore {count_of(plan.matches, 'message')}")
             say(table([(shown(u.name, 60), f"{u.matches:,}") for u in plan.units], ("mailbox", "messages")))
         confirm_putting(options, plan, "put back", "Give --yes to put them back.")
         work.confirm(plan, "restore")

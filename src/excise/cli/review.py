@@ -9,7 +9,7 @@ import click
 
 from excise.cli.screen import put_json, say, table, tell
 from excise.core.errors import UsageError
-from excise.core.text import shown
+from excise.core.text import count_of, shown
 
 if TYPE_CHECKING:
     from excise.api import Plan, Work
@@ -73,7 +73,7 @@ def _overview(options: dict[str, Any], review: Review) -> None:
             put_json({"group": group.id, "kind": group.kind, "label": group.label, "items": len(group.entries)})
         put_json({"summary": {"plan": review.plan.number, "items": len(review.entries)}})
         return
-    say(f"Plan {review.plan.number}: {review.plan.action.value}, {len(review.entries):,} matches")
+    say(f"Plan {review.plan.number}: {review.plan.action.value}, {count_of(len(review.entries), 'match')}")
     if "rule" in review.plan.header:
         say(f"Rule: {shown(review.plan.header['rule'])}")
     for kind, name in KINDS.items():
@@ -169,6 +169,6 @@ def _tell_plan(options: dict[str, Any], work: Work, plan: Plan, taken: int) -> N
         put_json({"summary": facts})
         return
     say(f"Plan {plan.number} takes the place of plan {plan.header['review']['replaces']}: "
-        f"{plan.matches:,} matches, {taken:,} taken out")  # fmt: skip
+        f"{count_of(plan.matches, 'match')}, {taken:,} taken out")  # fmt: skip
     say(f"Plan hash: {plan.sha256}")
     say(f"To run it: excise run {shown(str(work.case.root))} --confirm {plan.sha256[:12]}")

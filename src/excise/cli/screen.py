@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from excise.core.text import shown, shown_lines
+from excise.core.text import are, count_of, shown, shown_lines
 from excise.model.item import Action, Outcome
 
 if TYPE_CHECKING:
@@ -54,9 +54,8 @@ class Bar:
             self._bytes += size
             self._matches += matches
             self._bar.update(mailboxes)
-            self._bar.set_postfix_str(
-                f"{self._messages:,} messages, {self._bytes / 1e6:,.0f} MB, {self._matches:,} matches"
-            )
+            done = f"{count_of(self._messages, 'message')}, {self._bytes / 1e6:,.0f} MB"
+            self._bar.set_postfix_str(f"{done}, {count_of(self._matches, 'match')}")
 
     def close(self) -> None:
         """Take the bar off the screen."""
@@ -126,13 +125,12 @@ def show_plan(plan: Plan, most: int | None = _SUBJECTS) -> None:
     say(table(rows, ("mailbox", "messages", "matches", "not tested", "note")))
     for place in header["scope"]["passed_over"]:
         say(f"Passed over: {shown(place)}")
-    if header["scope"]["other_files"]:
-        say(f"Passed over: {header['scope']['other_files']} files that are not mail")
+    others = header["scope"]["other_files"]
+    if others:
+        say(f"Passed over: {count_of(others, 'file')} that {are(others)} not mail")
     subjects = distinct_subjects(plan)
-    say(
-        f"{plan.matches:,} matches in {header['totals']['with_matches']:,} mailboxes, "
-        f"{len(subjects):,} distinct subjects:"
-    )
+    mailboxes = count_of(header["totals"]["with_matches"], "mailbox")
+    say(f"{count_of(plan.matches, 'match')} in {mailboxes}, {count_of(len(subjects), 'distinct subject')}:")
     _show_subjects(plan, subjects, most)
     if "family" in header:
         _show_family(plan, most)
@@ -172,7 +170,7 @@ def _show_subjects(plan: Plan, subjects: list[tuple[str, int]], most: int | None
         say(f"  {count:>6,} × {shown(subject, 100)}")
     if most is not None and len(subjects) > most:
         where = f"; all stand in {plan.directory}/matches" if most == _SUBJECTS else ": --all-subjects lists them"
-        say(f"  … and {len(subjects) - most:,} more subjects{where}")
+        say(f"  … and {count_of(len(subjects) - most, 'more subject')}{where}")
 
 
 def _show_family(plan: Plan, most: int | None) -> None:
@@ -199,12 +197,14 @@ def _remaking(plan: Plan, unit: Any) -> str:
 
     lost = "Everything in it can be read."
     if unit.lost:
-        lost = f"{unit.lost:,} items cannot be read: the old file alone has them; they are listed in the plan."
+        lost = (
+            f"{count_of(unit.lost, 'item')} cannot be read: the old file alone has them; they are listed in the plan."
+        )
         if any(line["id"] is None for line in read_lines(lost_path(plan.directory, unit.unit), unit.lost_sha256)):
             lost += " ITS TREE OF NODES IS DAMAGED: how many items more the old file has is not known."
     return (
-        f"{shown(unit.name)} is made anew, with {unit.kept:,} items; the old file goes into the evidence. {lost} "
-        f"Why: {shown(unit.rewrite, 200)}"
+        f"{shown(unit.name)} is made anew, with {count_of(unit.kept, 'item')}; the old file goes into the evidence. "
+        f"{lost} Why: {shown(unit.rewrite, 200)}"
     )
 
 
@@ -225,12 +225,12 @@ def _show_import(plan: Plan) -> None:
     for place in plan.header["scope"]["passed_over"]:
         say(f"Passed over: {shown(place)}")
     folders = Counter(line["folder"] for line in lines).most_common()
-    size = f"{target.match_bytes / 1e6:,.1f} MB"
-    say(f"{plan.matches:,} messages, {size}, into {shown(target.name)}, of which only what is not there is put there:")
+    size = f"{count_of(plan.matches, 'message')}, {target.match_bytes / 1e6:,.1f} MB"
+    say(f"{size}, into {shown(target.name)}, of which only what is not there is put there:")
     for folder, count in folders[:_SUBJECTS]:
         say(f"  {count:>6,} × {shown(folder, 100) or '(no folder)'}")
     if len(folders) > _SUBJECTS:
-        say(f"  … and {len(folders) - _SUBJECTS:,} more folders; all stand in {plan.directory}/matches")
+        say(f"  … and {count_of(len(folders) - _SUBJECTS, 'more folder')}; all stand in {plan.directory}/matches")
     if plan.header["refused"]:
         say(f"Refused as a whole: {shown(plan.header['refused'])}")
     _show_hash(plan)
@@ -285,13 +285,13 @@ def show_result(result: RunResult, case: Any) -> None:
     for name, error in result.errors:
         tell(f"{shown(name)}: {shown_lines(without_name(name, error))}")
     if result.lost:
-        say(f"{result.lost:,} items could not be read; only the original file in the evidence has them.")
+        say(f"{count_of(result.lost, 'item')} could not be read; only the original file in the evidence has them.")
     if result.more_lost:
         say(
             "How many more is not known, since the tree of nodes is damaged: the original has all that is left of them."
         )
     if result.late:
-        say(f"{result.late:,} messages that match came after the plan; make a new one for them.")
+        say(f"{count_of(result.late, 'matching message')} came after the plan; make a new one for them.")
     tell_not_searched(result.plan)
     say(f"Evidence: {case.bag_dir(result.plan.number)}" + ("" if result.sealed else " (not sealed yet)"))
     say(f"Audit head: {result.head}")
@@ -299,11 +299,12 @@ def show_result(result: RunResult, case: Any) -> None:
 
 
 def _last_line(result: RunResult, case: Any) -> str:
+    left = f"{count_of(result.open_items, 'item')} {are(result.open_items)}"
     if result.interrupted:
-        return f"Interrupted: {result.open_items:,} items are still open. To go on: excise resume {case.root}"
+        return f"Interrupted: {left} still open. To go on: excise resume {case.root}"
     if result.open_items:
         return (
-            f"Not finished: {result.open_items:,} items are open. Mend the cause, then: excise resume {case.root} "
+            f"Not finished: {left} open. Mend the cause, then: excise resume {case.root} "
             f"(or, to close the case with them as failed: excise resume {case.root} --finish)"
         )
     if not result.sealed:
@@ -317,11 +318,12 @@ def _last_line(result: RunResult, case: Any) -> str:
         return f"Finished, but not all as planned: {listed}. Each is in {case.root}/outcome.csv"
     if result.lost:
         return (
-            f"Finished, but {result.lost:,} items could not be read: the original files in the evidence alone have "
-            f"them. Each is in {case.bag_dir(result.plan.number)}/data/records/lost.csv"
+            f"Finished, but {count_of(result.lost, 'item')} could not be read: only the original files in the evidence "
+            f"have them. Each is in {case.bag_dir(result.plan.number)}/data/records/lost.csv"
         )
     if result.incomplete:
-        return f"Finished, but {result.incomplete:,} copies are incomplete: outcome.csv says of each what is missing"
+        copies = f"{count_of(result.incomplete, 'copy')} {are(result.incomplete)}"
+        return f"Finished, but {copies} incomplete: outcome.csv says of each what is missing"
     if result.exit_code:
         return f"Finished, but not everything could be searched or tested: see {case.root}/scope.csv"
     return "Done."

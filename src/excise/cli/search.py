@@ -9,7 +9,7 @@ import click
 from excise.cli.options import Given, authority_options, criteria_options, work_options
 from excise.cli.screen import put_json, say, table, tell, without_name, working
 from excise.core.errors import worst_status
-from excise.core.text import shown, shown_lines
+from excise.core.text import count_of, shown, shown_lines
 
 if TYPE_CHECKING:
     from excise.api.looking import SearchedMailbox
@@ -73,7 +73,8 @@ def _show(searched: SearchedMailbox, options: dict[str, Any]) -> list[tuple[str,
 
     name, rows = searched.info.name, []
     if options["verbose"]:
-        tell(f"{shown(name)}: {searched.counts.tally.seen:,} messages, {searched.counts.matches:,} matches")
+        seen = count_of(searched.counts.tally.seen, "message")
+        tell(f"{shown(name)}: {seen}, {count_of(searched.counts.matches, 'match')}")
     for found in searched.found:
         if isinstance(found, Match):
             rows.append(_row(name, found.envelope))
@@ -102,10 +103,11 @@ def _sum_up(totals: dict[str, int], rows: list[tuple[str, ...]], *, as_json: boo
     if rows:
         say(table(sorted(rows), ("mailbox", "received", "from", "subject", "attachments")))
     say(
-        f"{totals['matches']:,} matches in {totals['with_matches']:,} of {totals['mailboxes_searched']:,} "
-        f"mailboxes searched, "
-        f"{totals['messages']:,} messages; {totals['unreadable'] + totals['untestable']:,} messages not tested, "
-        f"{totals['not_searched']:,} mailboxes not searched"
+        f"{count_of(totals['matches'], 'match')} in {totals['with_matches']:,} of "
+        f"{count_of(totals['mailboxes_searched'], 'mailbox')} searched, "
+        f"{count_of(totals['messages'], 'message')}; "
+        f"{count_of(totals['unreadable'] + totals['untestable'], 'message')} not tested, "
+        f"{count_of(totals['not_searched'], 'mailbox')} not searched"
     )
 
 

@@ -16,7 +16,7 @@ from excise.cli.options import proof_options, work_options
 from excise.cli.screen import put_json, say, tell_not_searched, working
 from excise.core.clock import iso, now
 from excise.core.errors import ConfirmationMissing, UsageError, worst_status
-from excise.core.text import shown
+from excise.core.text import count_of, shown
 
 if TYPE_CHECKING:
     from excise.api import Plan, Setting, Work
@@ -115,8 +115,8 @@ class _Sweep:
         if self.options["as_json"]:
             put_json({"summary": {**facts, "audit_head": work.audit.head, "exit_status": code}})
         else:
-            told = f"{self.number:,} passes, {self.found:,} late matches; clean at the end: {self.clean:,}"
-            say(f"{told}. Why it ended: {why}")
+            told = f"{count_of(self.number, 'pass')}, {count_of(self.found, 'late match')}"
+            say(f"{told}; clean at the end: {self.clean:,}. Why it ended: {why}")
             say(f"Audit head: {work.audit.head}")
         return code
 
@@ -148,8 +148,9 @@ class _Sweep:
         if self.options["as_json"]:
             put_json({"pass": self.number, **facts})
         else:
-            what = f"{plan.matches:,} new matches, {left_out:,} known and left, {not_searched:,} mailboxes not searched"
-            say(f"{iso(now())}  pass {self.number}: {what}")
+            what = f"{count_of(plan.matches, 'new match')}, {left_out:,} known and left"
+            lost = f"{count_of(not_searched, 'mailbox')} not searched"
+            say(f"{iso(now())}  pass {self.number}: {what}, {lost}")
             tell_not_searched(plan)
         self.codes = [code for code in self.codes if code in (3, 5, 8, 9)] + [plan_status(plan)]
         return plan
@@ -186,7 +187,7 @@ class _Sweep:
             ask(work, plan)
         else:
             raise ConfirmationMissing(
-                f"pass {self.number} found {plan.matches:,} messages: nothing of it was removed",
+                f"pass {self.number} found {count_of(plan.matches, 'message')}: nothing of it was removed",
                 hint=f"To remove them: excise run {work.case.root} --confirm {plan.sha256[:12]}; then sweep again.",
             )
 

@@ -9,7 +9,7 @@ import click
 
 from excise.cli.options import identity_option
 from excise.cli.screen import put_json, say
-from excise.core.text import shown
+from excise.core.text import are, shown
 
 _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 
@@ -47,5 +47,6 @@ def command(ctx: click.Context, /, case_dir: Path, expect_head: str | None, **op
     if options["as_json"]:
         put_json({"summary": {"holds": passed, "does_not_hold": failed, "not_proven": unproven}})
     else:
-        say(f"{passed} hold, {failed} do not hold, {unproven} are not proven")
+        hold, wrong = "holds" if passed == 1 else "hold", "does" if failed == 1 else "do"
+        say(f"{passed} {hold}, {failed} {wrong} not hold, {unproven} {are(unproven)} not proven")
     ctx.exit(5 if failed else 0)

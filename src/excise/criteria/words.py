@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from excise.core.clock import iso
-from excise.core.text import shown
+from excise.core.text import count_of, shown
 from excise.criteria.terms import (
     AddressTerm,
     AttachmentTerm,
@@ -69,7 +69,7 @@ def _clause(clause: Clause) -> str:
     terms = [_term(term) for term in clause.any_of[:MAX_ALTERNATIVES]]
     more = len(clause.any_of) - len(terms)
     if more:
-        terms.append(f"{more:,} more alternatives, all in the JSON form")
+        terms.append(f"{count_of(more, 'more alternative')}, all in the JSON form")
     return terms[0] if len(terms) == 1 else f"({' OR '.join(terms)})"
 
 

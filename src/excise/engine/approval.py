@@ -32,7 +32,7 @@ from excise.core.clock import iso, now
 from excise.core.digests import sha256_hex
 from excise.core.errors import ConfirmationMissing
 from excise.core.signatures import BadSignature, principals_of, verify
-from excise.core.text import shown
+from excise.core.text import are, count_of, shown
 from excise.policy.model import OPERATOR, OPERATOR_HOURS, Policy, Rule
 from excise.policy.read import read_guarded
 
@@ -207,7 +207,9 @@ def in_words(policy: Policy, about: Plan | Standing) -> list[str]:
 
 def _rule_in_words(rule: Rule) -> str:
     people = "1 approval" if rule.count == 1 else f"approvals of {rule.count} different persons"
-    return f"{people} as {' or '.join(shown(role) for role in rule.roles)}, not older than {rule.hours:g} hours"
+    return (
+        f"{people} as {' or '.join(shown(role) for role in rule.roles)}, not older than {count_of(rule.hours, 'hour')}"
+    )
 
 
 class Judge:
@@ -254,7 +256,7 @@ class Judge:
             return f"it is to last longer than {self.matter.name}"
         longest = hours_for(self.policy, self.matter, said.role)
         if longest and said.lasts > timedelta(hours=longest):
-            return f"it is to last longer than the {longest:g} hours that the policy allows"
+            return f"it is to last longer than the {count_of(longest, 'hour')} that the policy allows"
         return ""
 
     def _nobody(self, said: Said) -> str:
@@ -342,7 +344,7 @@ class Judge:
             }
             if len(people) < rule.count:
                 roles = " or ".join(shown(role) for role in rule.roles)
-                said.append(f"{len(people)} of {rule.count} approvals as {roles} are there")
+                said.append(f"{len(people)} of {rule.count} approvals as {roles} {are(len(people))} there")
         if operator_signs(self.policy, self.matter) and not any(one.statement.role == OPERATOR for one in good):
             said.append("the operator's own signature is missing")
         return said

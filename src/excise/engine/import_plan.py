@@ -19,6 +19,7 @@ from excise.core.clock import iso, now
 from excise.core.digests import canonical_json, sha256_hex
 from excise.core.errors import DoesNotVerify, ExciseError, Interrupted, UsageError
 from excise.core.files import free_space, write_durably
+from excise.core.text import count_of
 from excise.criteria import Criteria, Matcher
 from excise.engine import accounts
 from excise.engine.channel import Channel
@@ -233,7 +234,9 @@ def _header(order: ImportOrder, units: list[UnitPlan]) -> dict[str, Any]:
         "disposal": None,
         "evidence": (),
         "caps": {"max_total": order.max_total},
-        "refused": f"{total} messages, more than --max-total {order.max_total} (safety rule S04)" if over else "",
+        "refused": f"{count_of(total, 'message')}, more than --max-total {order.max_total} (safety rule S04)"
+        if over
+        else "",
         "criteria": order.criteria.canonical() if order.criteria else None,
         "criteria_sha256": order.criteria.sha256 if order.criteria else None,
         **({"replace": asdict(order.replacing)} if order.replacing else {}),

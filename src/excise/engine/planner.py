@@ -19,6 +19,7 @@ from excise.case.plan import Caps, LinesFile, Plan, UnitPlan, all_matches, match
 from excise.core.clock import iso, now
 from excise.core.errors import Interrupted, Refused, UsageError
 from excise.core.files import free_space
+from excise.core.text import count_of
 from excise.criteria import Criteria, Matcher
 from excise.engine import accounts
 from excise.engine.authority import HELD, allowed, limited, narrow_only
@@ -207,7 +208,8 @@ def _check_order(order: Order, scope: Scope, policy: Effective) -> None:
     if order.expect_mailboxes is not None and order.expect_mailboxes != len(scope.mailboxes) + len(scope.not_searched):
         raise Refused(
             "S03",
-            f"expected {order.expect_mailboxes} mailboxes, found {len(scope.mailboxes) + len(scope.not_searched)}",
+            f"expected {count_of(order.expect_mailboxes, 'mailbox')}, "
+            f"found {len(scope.mailboxes) + len(scope.not_searched)}",
             hint="No mailbox was opened. Check the sources, or the number.",
         )
 
@@ -339,9 +341,11 @@ def over_cap(caps: Caps, disposal: str, matches: int, seen: int) -> str:
     if disposal == Disposal.COPY:
         return ""
     if caps.max_per_mailbox is not None and matches > caps.max_per_mailbox:
-        return f"{matches} matches, more than --max-per-mailbox {caps.max_per_mailbox} (safety rule S04)"
+        found = count_of(matches, "match")
+        return f"{found}, more than --max-per-mailbox {caps.max_per_mailbox} (safety rule S04)"
     if seen >= caps.share_from and matches * 100 > caps.max_share * seen:
-        return f"{matches} of {seen} messages match, more than --max-share {caps.max_share:g} percent (safety rule S04)"
+        share = f"--max-share {caps.max_share:g} percent"
+        return f"{count_of(matches, 'match')} in {count_of(seen, 'message')}, more than {share} (safety rule S04)"
     return ""
 
 
@@ -389,7 +393,9 @@ def figures(
     total = sum(unit.matches for unit in units)
     over = caps.max_total is not None and action.removes and total > caps.max_total
     return {
-        "refused": f"{total} matches, more than --max-total {caps.max_total} (safety rule S04)" if over else "",
+        "refused": f"{count_of(total, 'match')}, more than --max-total {caps.max_total} (safety rule S04)"
+        if over
+        else "",
         "totals": {
             "mailboxes": len(units),
             "not_searched": sum(bool(unit.not_searched) for unit in units),

@@ -15,6 +15,7 @@ from excise.case.chain import ChainedLog
 from excise.case.layout import Case
 from excise.case.plan import Plan, UnitPlan, read_matches
 from excise.core.errors import ExciseError, Unfinished
+from excise.core.text import count_of
 from excise.engine.authority import check_authority
 from excise.engine.channel import Channel
 from excise.engine.journal import Journal
@@ -110,7 +111,7 @@ class PutRun(ABC):
             mailbox.close()
         for first in list(self.unread.values())[:1]:
             raise Unfinished(
-                f"{self.unit.name}: {len(self.unread)} messages could not be read: {first}",
+                f"{self.unit.name}: {count_of(len(self.unread), 'message')} could not be read: {first}",
                 hint="Mend the cause, then: excise resume CASE",
             )
 
@@ -210,7 +211,7 @@ class PutRun(ABC):
         short = sum(max(0, count + before.get(key, 0) - found[key]) for key, count in new.items())
         if short:
             raise ExciseError(
-                f"{self.unit.name}: {short} messages were put there but not found when counted again",
+                f"{self.unit.name}: of what was put there, {count_of(short, 'message')} could not be found again",
                 hint="Look at the mailbox with another program, then: excise resume CASE",
             )
 

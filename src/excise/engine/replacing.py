@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from excise.case.layout import Case
 from excise.case.plan import Caps, Plan, UnitPlan
 from excise.core.errors import Refused
+from excise.core.text import count_of
 from excise.criteria import Criteria
 from excise.engine.authority import limited
 from excise.engine.channel import Channel
@@ -92,7 +93,7 @@ def check_caps(plan: Plan, found: Survey, policy: Effective) -> None:
     count = len(found.old)
     why = over_cap(caps, Disposal.HARD, count, found.seen)
     if caps.max_total is not None and count > caps.max_total:
-        why = f"{count} matches, more than --max-total {caps.max_total}"
+        why = f"{count_of(count, 'match')}, more than --max-total {caps.max_total}"
     if why:
         raise Refused("S04", f"other versions: {why.removesuffix(' (safety rule S04)')}", hint="Nothing was touched.")
 

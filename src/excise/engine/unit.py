@@ -33,6 +33,7 @@ from excise.core.clock import iso, now
 from excise.core.digests import sha256_hex
 from excise.core.errors import DoesNotVerify, ExciseError, Unfinished
 from excise.core.files import flush_names, os_error
+from excise.core.text import are, count_of
 from excise.criteria import Criteria
 from excise.engine.authority import HELD, check_authority, holds_now
 from excise.engine.channel import Channel
@@ -422,7 +423,8 @@ class UnitRun:
         self.journal.ended([ended for ended in outcomes if ended[0] not in again])
         if again:
             raise Unfinished(
-                f"{self.unit.name}: {len(again)} messages are not surely removed: {next(iter(again.values()))}",
+                f"{self.unit.name}: {count_of(len(again), 'message')} {are(len(again))} not surely removed: "
+                f"{next(iter(again.values()))}",
                 hint=_RESUME,
             )
 
@@ -491,7 +493,8 @@ class UnitRun:
                 self._end_without_removal(held)
             for first in list(self.unread.values())[:1]:
                 raise Unfinished(
-                    f"{self.unit.name}: {len(self.unread)} messages could not be read: {first}", hint=_RESUME
+                    f"{self.unit.name}: {count_of(len(self.unread), 'message')} could not be read: {first}",
+                    hint=_RESUME,
                 )
         finally:
             mailbox.close()

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from excise.core.text import count_of
 from excise.mbox.entries import HEADER_MAX, Entry, looks_like_mbox, scan_headers
 from excise.mbox.view import WINDOW, Buffer
 
@@ -106,8 +107,8 @@ def check(buffer: Buffer) -> Iterator[Finding]:
     if buffer[size - 1] != 0x0A:
         yield Finding("file", size, Severity.WARNING, "the last line has no end: the last message may be cut")
     if survey.crlf and survey.lf:
-        yield Finding("file", 0, Severity.NOTE, f"{survey.crlf} messages have CRLF line ends, {survey.lf} have LF")
-    yield Finding("file", at, Severity.NOTE, f"{survey.entries} messages, written as {survey.variant}")
+        yield Finding("file", 0, Severity.NOTE, f"messages with CRLF line ends: {survey.crlf}, with LF: {survey.lf}")
+    yield Finding("file", at, Severity.NOTE, f"{count_of(survey.entries, 'message')}, written as {survey.variant}")
 
 
 def _check_beginning(buffer: Buffer, first: Entry) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from excise.core.clock import iso
-from excise.core.text import shown
+from excise.core.text import are, count_of, counted, shown
 
 _LONGEST = 20_000
 
@@ -23,6 +23,7 @@ def template(package: str, name: str) -> Template:
         autoescape=True, undefined=StrictUndefined, finalize=_safe, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": "{:,}".format, "when": _when, "iso": iso}
+    environment.filters |= {"count_of": count_of, "counted": counted, "are": are}
     style = (files("excise.page") / "style.css").read_text("utf-8")
     environment.globals["style"] = Markup(style)  # noqa: S704 - our own file
     return environment.from_string((files(package) / name).read_text("utf-8"))

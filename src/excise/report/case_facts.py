@@ -11,6 +11,7 @@ from excise.case.chain import ChainReading, read_chain
 from excise.case.layout import Case
 from excise.case.plan import Plan, read_plan
 from excise.core.errors import DoesNotVerify
+from excise.core.text import are, count_of
 from excise.engine.accounts import used
 from excise.engine.standing_state import StandingState, standing_states
 from excise.report.facts import PlanFacts, gather
@@ -112,9 +113,9 @@ def _step(record: Mapping[str, Any]) -> Step:
         said.append(f"by {who.get('user')} (uid {who.get('uid')}) on {who.get('host')}")
     said += used(record)
     if "matches" in record:
-        said.append(f"{record['matches']} matches")
+        said.append(count_of(record["matches"], "match"))
     if record.get("why") and record["type"] == "standing-refused":
         said.append(str(record["why"]))
     if record.get("open"):
-        said.append(f"{record['open']} items are open")
+        said.append(f"{count_of(record['open'], 'item')} {are(record['open'])} open")
     return Step(str(record["time"]), str(record.get("plan", "")), _STEPS[record["type"]], ", ".join(said))

@@ -28,7 +28,7 @@ from excise.core.clock import iso, now
 from excise.core.digests import sha256_hex
 from excise.core.errors import DoesNotVerify
 from excise.core.files import open_nofollow, os_error, read_regular
-from excise.core.text import shown
+from excise.core.text import count_of, shown
 from excise.engine.accounts import planned, used
 
 CUSTODY, CERTIFICATE = "custody.md", "certificate-902-14.md"
@@ -192,14 +192,19 @@ def _who(record: Mapping[str, Any], otherwise: Mapping[str, Any]) -> str:
     return f"{facts.get('user')} (uid {facts.get('uid')}) on {facts.get('host')}" if facts else ""
 
 
+def _count(value: object, noun: str) -> str:
+    return count_of(value, noun) if isinstance(value, int) else f"{value} {noun}s"
+
+
 def _detail(record: Mapping[str, Any]) -> str:
     plan = f"plan {record['plan']}" if record.get("plan") else ""
+    signed = "signed" if record.get("signed") else "not signed"
     facts = {
         "confirmed": record.get("how"),
-        "plan-made": f"{record.get('matches')} messages",
+        "plan-made": _count(record.get("matches"), "message"),
         "bag-sealed": record.get("bag"),
         "run-finished": f"status {record.get('exit_code')}",
-        "checkpoint": f"after {record.get('records')} records, {'signed' if record.get('signed') else 'not signed'}",
+        "checkpoint": f"after {_count(record.get('records'), 'record')}, {signed}",
         "run-started": "; ".join(used(record)),
         "run-resumed": "; ".join(used(record)),
         "stamped": f"{record.get('of')}: {record.get('stamp_time')}, by {record.get('authority') or 'hand'}",
@@ -207,7 +212,7 @@ def _detail(record: Mapping[str, Any]) -> str:
         "bag-encrypted": _encrypted_to(record),
         "plaintext-removed": record.get("bag"),
         "evidence-opened": f"for {record.get('why')}",
-        "load-file-written": f"{record.get('documents')} documents",
+        "load-file-written": _count(record.get("documents"), "document"),
         "standing-asked": f"number {record.get('standing')}, {record.get('per_hour')} an hour "
         f"until {record.get('until')}",
         "standing-pass": f"number {record.get('standing')}, {record.get('removable')} to remove, "
@@ -283,7 +288,8 @@ def _bag_section(bag: Evidence) -> Iterator[str]:
 
 def _check_section(case: Case, audit: ChainReading, bags: Sequence[Evidence]) -> Iterator[str]:
     yield from ("## Hashes that bind it", "")
-    yield f"The head of the audit log when this was written, after {len(audit.records)} records: `{audit.head}`"
+    records = count_of(len(audit.records), "record")
+    yield f"The head of the audit log when this was written, after {records}: `{audit.head}`"
     yield from ("", f"SHA-256 of case.json: `{case.sha256}`", "", "Check it without Excise:", "")
     yield f"    python3 -I verify_case.py CASE --expect-head {audit.head}"
     for bag in bags:
@@ -295,9 +301,9 @@ def _certificate(case: Case, audit: ChainReading, bags: Sequence[Evidence]) -> s
     said = _authority(case)
     facts = {key: cell(said.get(key, "")) for key in ("time", "excise", "host", "user", "ticket", "reason")}
     containers = [
-        f"   - {bag.bag}, {bag.messages} messages, OF WHICH NO COPY WAS KEPT, hashes alone: `{bag.seal}`"
+        f"   - {bag.bag}, {count_of(bag.messages, 'message')}, OF WHICH NO COPY WAS KEPT, hashes alone: `{bag.seal}`"
         if bag.plan.hashes_only
-        else f"   - {bag.bag}, {bag.messages} messages: `{bag.seal}`"
+        else f"   - {bag.bag}, {count_of(bag.messages, 'message')}: `{bag.seal}`"
         for bag in bags
     ]
     missing = f"   - none has been sealed so far: {_BLANK}"

@@ -24,6 +24,7 @@ from excise.case.plan import Plan, UnitPlan, iterate_matches, iterate_untestable
 from excise.core.clock import iso
 from excise.core.errors import DoesNotVerify
 from excise.core.files import open_nofollow, os_error
+from excise.core.text import are, count_of
 from excise.engine.accounts import planned
 from excise.engine.journal import ItemStatus, read_journal
 from excise.engine.remaking import lost_of
@@ -232,7 +233,7 @@ def _stand(facts: PlanFacts, records: Iterable[Mapping[str, Any]]) -> str:
         return "run to its end"
     if "run-started" in kinds:
         how = "stopped" if "run-stopped" in kinds[-1:] else "interrupted, or still running"
-        return f"{how}: {facts.open_items:,} items are open"
+        return f"{how}: {count_of(facts.open_items, 'item')} {are(facts.open_items)} open"
     return "confirmed, not run" if "confirmed" in kinds else "planned, not run"
 
 

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import excise.pst
 from excise.core.errors import DamagedInput, Refused
 from excise.core.files import durable_file, flush_names, open_nofollow
-from excise.core.text import shown
+from excise.core.text import count_of, shown
 from excise.model.item import Removal, Target
 from excise.pst import Damaged, Lost, Salvage
 from excise.pst import PstFile as Reader
@@ -110,7 +110,8 @@ class Remaker:
         if more:
             raise Refused(
                 "S06",
-                f"{self._path}: {len(more)} items cannot be read that could when the plan was made: {more[0].reason}",
+                f"{self._path}: {count_of(len(more), 'item')} cannot be read that could when the plan was made: "
+                f"{more[0].reason}",
                 hint="The file is as it was. Make a new plan.",
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from excise.core.text import are, count_of
 from excise.pst.disk.damage import Damage, DamageLog
 
 ERROR = "error"
@@ -86,5 +87,6 @@ class Report:
         checked = ", ".join(f"{count} {what}" for what, count in self.checked.items())
         totals = ", ".join(f"{self.counts[grade]} {grade}s" for grade in order)
         if self.unlisted:
-            lines.append(f"{len(self.findings)} findings are listed, {self.unlisted} more are not.")
+            listed, more = len(self.findings), self.unlisted
+            lines.append(f"{count_of(listed, 'finding')} {are(listed)} listed, {more} more {are(more)} not.")
         return "\n".join([f"{self.name} ({self.format_name}): {totals}; checked {checked}", *lines, NOT_ASKED])

@@ -6,6 +6,7 @@ Outlooks counted the values. An attachment has the bytes of its values, in every
 
 from __future__ import annotations
 
+from excise.core.text import count_of
 from excise.pst.check.report import NOTE, WARNING, Report
 from excise.pst.disk import ids
 from excise.pst.disk.damage import Damage, Damaged, DamageLog
@@ -122,14 +123,15 @@ class SizeChecks:
     def finish(self) -> None:
         """After all messages: a size by neither rule breaks one where the file goes by the newer rule."""
         if self._by_values:
-            found = f"{self._by_values} messages with the bytes of their values, the first {self._first_by_values}"
+            messages = count_of(self._by_values, "message")
+            found = f"{messages} with the bytes of their values, the first {self._first_by_values}"
             self._note("the bytes of the blocks of each", found)
         # A file of an older Outlook is mixed after a newer one, or a copy of its nodes, wrote to it.
         if not self._by_values and self._by_blocks >= max(1, len(self._others)):
             self._report.add_log(WARNING, self._others)
         elif self._others:
             first = self._others.entries[0]
-            found = f"{len(self._others)} messages with others, the first {first.place} with {first.found}"
+            found = f"{count_of(len(self._others), 'message')} with others, the first {first.place} with {first.found}"
             self._note("the bytes of the blocks of each, or of the values", found)
 
     def _note(self, expected: str, found: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 from excise.core.errors import ExciseError
+from excise.core.text import count_of
 from excise.criteria.matcher import Matcher
 from excise.criteria.terms import DATE_KINDS, SUBJECT_KINDS
 from excise.model.message import MessageView
@@ -66,7 +67,8 @@ class Search:
         self._tally.flush()
         if self._vanished:
             raise MailboxChanged(
-                f"{self._account.place.name}: {self._vanished} messages were moved or removed while it was searched",
+                f"{self._account.place.name}: while it was searched, somebody moved or removed "
+                f"{count_of(self._vanished, 'message')}",
                 hint="Run the command again.",
             )
 
