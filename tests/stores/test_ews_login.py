@@ -23,15 +23,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from ews.worlds import PASSWORD, small_world
+from ews.worlds import PASSWORD, mail, small_world
 from ews_server import Server as EwsTestServer
 from excise.core.errors import UsageError
 from excise.core.secrets import ask_with
 from excise.store_api.errors import Unauthorised
-from excise.stores.ews.bodies import FolderRef, get_folder
+from excise.stores.ews.bodies import FolderRef, create_item, get_folder, new_item
 from excise.stores.ews.server import Server
 from excise.stores.ews.settings import Auth, Login, Settings, read_login
-from excise.stores.ews.soap import MESSAGES, SOAP
+from excise.stores.ews.soap import MESSAGES, SOAP, find
 from stores.ews_place import ANNA
 from stores.test_ews_mistakes import certificate
 
@@ -293,3 +293,23 @@ def _refused(server: Server) -> str:
     with pytest.raises(Unauthorised) as caught:
         _ask_for(server, ANNA)
     return str(caught.value) + repr(caught.value) + repr(caught.value.__cause__)
+
+
+def test_a_large_request_goes_through_the_dialogue_of_ntlm() -> None:
+    """Which sends it three times: whole each time, though it is made anew."""
+    pytest.importorskip("spnego", reason="pyspnego is not installed")
+    world, anna = small_world(0)
+    world.user("ops@example.test", PASSWORD, login="EXAMPLE\\ops", impersonates=["*"])
+    content = mail(1, "Large") + b"x" * 76 + b"\r\n" * 3_000_000
+    with EwsTestServer(world, authentication=("ntlm",)) as http:
+        server = Server(http.url, Login("EXAMPLE\\ops", PASSWORD, Auth.NTLM), Settings())
+        body = get_folder([FolderRef(distinguished="inbox")], ())
+        reply = server.call("GetFolder", body, owner=ANNA, expected=1)
+        found = find(reply.answers[0].element, "m:Folders/Folder/FolderId")
+        server.close()
+        assert found is not None
+        made = create_item(found.get("Id"), new_item("Message", "", content, (), ()))
+        assert server.call("CreateItem", made, owner=ANNA, expected=1, acts=True).answers[0].ok
+        server.close()
+    [item] = world.items_in(anna, "inbox")
+    assert item.mime == content
