@@ -48,6 +48,12 @@ class ServerProcess:
         """Whether it runs."""
         return self._process is not None and self._process.poll() is None
 
+    def cpu(self) -> float:
+        """Seconds of processor time that it has taken."""
+        assert self._process is not None
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def kill(self) -> None:
         """End it at once, as a crash would (SIGKILL)."""
         if self._process is not None:
