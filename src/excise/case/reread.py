@@ -48,7 +48,7 @@ class Reread:
 
 
 #: What the line of an item may hold beside its hash, and where its content would be.
-_CONTENT = ("mbox", "eml", "pst", "properties", "attributes", "headers")
+_CONTENT = ("mbox", "eml", "pst", "stream", "properties", "attributes", "headers")
 
 
 def reread_part(part: Path, files: Mapping[str, str], *, hashes_only: bool = False) -> Reread:
