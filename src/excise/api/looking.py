@@ -18,6 +18,7 @@ from excise.core.text import count_of
 from excise.criteria import Criteria, Matcher
 from excise.engine.authority import allowed, check_person
 from excise.engine.channel import Channel, Progress, UnitError, jobs_for, run_units
+from excise.engine.family import FamilyMatcher, find_originals
 from excise.engine.search import Match, NotTested, Searched, open_and_search
 from excise.policy.effective import effective_policy
 from excise.store_api import registry
@@ -62,6 +63,7 @@ class Setting:
 class _SearchTask:
     info: MailboxInfo
     criteria: dict[str, Any]
+    rule: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,9 @@ class SearchedMailbox:
 
 def _search_one(task: _SearchTask, channel: Channel) -> SearchedMailbox:
     counts = Searched()
-    found = tuple(open_and_search(task.info, Matcher(Criteria.from_canonical(task.criteria)), counts, channel))
+    criteria = Criteria.from_canonical(task.criteria)
+    judge = Matcher(criteria) if task.rule is None else FamilyMatcher(criteria, Criteria.from_canonical(task.rule))
+    found = tuple(open_and_search(task.info, judge, counts, channel))
     counts.tally.report = None
     return SearchedMailbox(task.info, found, counts)
 
@@ -130,8 +134,13 @@ def search(
     *,
     expect_mailboxes: int | None = None,
     authorisation: Authorisation | None = None,
+    with_replies: bool = False,
 ) -> Iterator[SearchedMailbox]:
-    """Search every mailbox of ``scope``; changes nothing. What could not be searched is yielded with its error."""
+    """Search every mailbox of ``scope``; changes nothing. What could not be searched is yielded with its error.
+
+    ``with_replies``: for replies to and forwards of what matches too (S12), in a second search; they have
+    ``with-replies`` among what matched. Where a mailbox could not be asked for originals, that is yielded as an error.
+    """
     check_expected(scope, expect_mailboxes)
     criteria.require_limits()
     policy = effective_policy(setting.policy_file)
@@ -147,14 +156,20 @@ def search(
                 "mailboxes": len(scope.mailboxes),
             }
         )
-    tasks = [_SearchTask(info, criteria.canonical()) for info in scope.mailboxes]
+    local = all(registry.store(info.kind).capabilities.local_files for info in scope.mailboxes)
+    jobs = jobs_for(setting.jobs, (info.kind for info in scope.mailboxes))
+    wanted, rule, originals = criteria, None, None
+    if with_replies:
+        progress, stop = setting.progress, setting.stop
+        originals = find_originals(criteria, scope.mailboxes, jobs=jobs, local=local, progress=progress, stop=stop)
+        wanted, rule = originals.criteria, criteria.canonical()
+    tasks = [_SearchTask(info, wanted.canonical(), rule) for info in scope.mailboxes]
     records: list[dict[str, Any]] = [
         {"type": "mailbox-not-searched", "mailbox": lost.name, "seen": 0, "matches": 0} for lost in scope.not_searched
     ]
     for lost in scope.not_searched[lost_before:]:
         yield SearchedMailbox(MailboxInfo("", "", lost.name, ""), error=UnitError(lost.reason, lost.exit_code))
-    local = all(registry.store(task.info.kind).capabilities.local_files for task in tasks)
-    jobs = jobs_for(setting.jobs, (task.info.kind for task in tasks))
+    searched = set()
     try:
         for task, result in run_units(
             _search_one, tasks, jobs=jobs, local=local, progress=setting.progress, stop=setting.stop
@@ -168,7 +183,15 @@ def search(
                     "matches": found.counts.matches,
                 }
             )
+            if found.error is None:
+                searched.add(task.info.name)
             yield found
+        for name in originals.not_searched if originals else ():
+            if name in searched:
+                why = (
+                    "replies to and forwards of what it holds were not looked for: it could not be read the first time"
+                )
+                yield SearchedMailbox(MailboxInfo("", "", name, ""), error=UnitError(why, SourceUnavailable.exit_code))
     finally:
         with _access_log() as log:
             log.append(*records, {"type": "search-ended", "criteria_sha256": criteria.sha256})

@@ -9,7 +9,7 @@ import click
 from excise.cli.options import Given, authority_options, criteria_options, work_options
 from excise.cli.screen import put_json, say, table, tell, without_name, working
 from excise.core.errors import worst_status
-from excise.core.text import count_of, shown, shown_lines
+from excise.core.text import are, count_of, shown, shown_lines
 
 if TYPE_CHECKING:
     from excise.api.looking import SearchedMailbox
@@ -37,21 +37,22 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     from excise import api
 
     given = Given(options)
-    criteria, scope = given.criteria(), given.scope()
+    criteria, scope = given.criteria(family=True), given.scope()
     if not options["as_json"] and not options["quiet"]:
         tell(f"Rule: {criteria.words()}")
     for lost in scope.not_searched:
         tell(f"{shown(lost.name)}: not searched: {shown_lines(without_name(lost.name, lost.reason))}")
-    rows: list[tuple[str, ...]] = []
+    rows: list[tuple[bool, tuple[str, ...]]] = []
     codes = [lost.exit_code for lost in scope.not_searched]
     totals = dict.fromkeys(_TOTALS, 0) | {"not_searched": len(scope.not_searched)}
-    with working(options, len(scope.mailboxes)) as setting:
+    with working(options, len(scope.mailboxes) * (2 if options["with_replies"] else 1)) as setting:
         for searched in api.search(
             criteria,
             scope,
             setting,
             expect_mailboxes=given.value("expect_mailboxes"),
             authorisation=given.authorisation(),
+            with_replies=options["with_replies"],
         ):
             name = searched.info.name
             if searched.error is not None:
@@ -67,8 +68,10 @@ def command(ctx: click.Context, /, **options: Any) -> None:
     ctx.exit(worst_status(codes))
 
 
-def _show(searched: SearchedMailbox, options: dict[str, Any]) -> list[tuple[str, ...]]:
-    """Show what was found in one mailbox, but for the rows of the table, which are given back."""
+def _show(searched: SearchedMailbox, options: dict[str, Any]) -> list[tuple[bool, tuple[str, ...]]]:
+    """Show what was found in one mailbox, but for the rows of the tables, which are given back: whether each is a reply
+    or forward, and its cells."""
+    from excise.engine.family import WITH_REPLIES
     from excise.engine.search import Match
 
     name, rows = searched.info.name, []
@@ -77,7 +80,7 @@ def _show(searched: SearchedMailbox, options: dict[str, Any]) -> list[tuple[str,
         tell(f"{shown(name)}: {seen}, {count_of(searched.counts.matches, 'match')}")
     for found in searched.found:
         if isinstance(found, Match):
-            rows.append(_row(name, found.envelope))
+            rows.append((WITH_REPLIES in found.matched, _row(name, found.envelope)))
             if options["as_json"]:
                 put_json(
                     {
@@ -96,12 +99,16 @@ def _show(searched: SearchedMailbox, options: dict[str, Any]) -> list[tuple[str,
     return rows
 
 
-def _sum_up(totals: dict[str, int], rows: list[tuple[str, ...]], *, as_json: bool) -> None:
+def _sum_up(totals: dict[str, int], rows: list[tuple[bool, tuple[str, ...]]], *, as_json: bool) -> None:
     if as_json:
         put_json({"summary": totals})
         return
-    if rows:
-        say(table(sorted(rows), ("mailbox", "received", "from", "subject", "attachments")))
+    for replies in (False, True):
+        wanted = sorted(row for reply, row in rows if reply == replies)
+        if wanted and replies:
+            say(f"{len(wanted):,} of them {are(len(wanted))} replies to and forwards of the others (--with-replies):")
+        if wanted:
+            say(table(wanted, ("mailbox", "received", "from", "subject", "attachments")))
     say(
         f"{count_of(totals['matches'], 'match')} in {totals['with_matches']:,} of "
         f"{count_of(totals['mailboxes_searched'], 'mailbox')} searched, "

@@ -183,7 +183,7 @@ def _clauses(given: Mapping[str, Any], negated: Mapping[str, Any]) -> tuple[Clau
     if _switch(given, "with_replies"):
         raise UsageError(
             "--with-replies is no criterion: it says what belongs to the messages that the criteria match",
-            hint="Give it on the line of plan, copy, move or purge, or later: excise sweep CASE --with-replies",
+            hint="Give it on the line of search, plan, copy, move or purge, or later: excise sweep CASE --with-replies",
         )
     zone = resolve_timezone(given.get("timezone"))
     groups: dict[str, list[Term]] = {}

@@ -140,7 +140,7 @@ class Originals:
             "words": self.rule.words(),
             "originals": self.found,
             "message_ids": len(keys.message_ids),
-            "conversations": len(keys.threads),
+            "conversations": len(keys.threads) + len(keys.conversations),
             "attachments": len(keys.attachments),
             "not_searched": sorted({*self.not_searched, *not_searched}),
         }
@@ -172,6 +172,7 @@ def find_originals(
         found += count
         keys.message_ids |= more.message_ids
         keys.threads |= more.threads
+        keys.conversations |= more.conversations
         keys.attachments |= more.attachments
         check_number(keys, "--with-replies")
     return Originals(criteria, keys, found, tuple(sorted(lost)))
@@ -187,7 +188,7 @@ class _Gathering(Matcher):
     def test(self, view: MessageView) -> Verdict:
         verdict = super().test(view)
         if verdict.matched:
-            self.keys.add(view)
+            self.keys.add(view, view.conversation_id)
         return verdict
 
 
