@@ -20,6 +20,8 @@ def interrupted_run(made: Stage, pause: float, times: int) -> tuple[int, str]:
     ) as process:
         assert process.stdout is not None
         said = process.stdout.readline()
+        while said.splitlines()[-1:] and said.splitlines()[-1].startswith("Warning: "):
+            said += process.stdout.readline()
         assert "Audit head before the run" in said, said
         for _ in range(times):
             time.sleep(pause)

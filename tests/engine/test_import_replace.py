@@ -156,7 +156,7 @@ def test_s04_a_large_share_touches_nothing(kind: str, tmp_path: Path) -> None:
     done = excise_cli("run", tmp_path / "case", "--confirm", first)
     assert done.code == 3, done.text
     second = tmp_path / "case/plan/0002/header.json"
-    assert json.loads(second.read_bytes())["units"][0]["refused"].startswith("20 of 45 messages")
+    assert json.loads(second.read_bytes())["units"][0]["refused"].startswith("20 matches in 45 messages")
     assert contents_of(kind, mine) == before + Counter(letter(n) for n in range(20))
     mine = Path(copy)
     done = import_replacing(evidence, mine, tmp_path / "again", *confirmed(20), "--max-share", "50")

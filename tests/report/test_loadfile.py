@@ -143,7 +143,7 @@ def test_families_are_whole_and_in_order(case: Path) -> None:
 
 def test_a_mail_in_two_mailboxes_is_one_document_with_all_custodians(case: Path) -> None:
     place, done = produce(case)
-    assert "1 copies" in done.out
+    assert "1 copy" in done.out
     rows = [row for row in read_dat(place) if row["MESSAGEID"] == "<1@example.net>"]
     assert len(rows) == 1
     ann, ben = (str(case.parent / "mail" / f"{name}.mbox") for name in ("ann", "ben"))
