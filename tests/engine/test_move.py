@@ -496,3 +496,21 @@ def test_s14_items_that_a_pst_has_no_room_for_go_into_the_next_part(
     assert parts == ["00001/part-001", "00001/part-002", "00002/part-001", "00003/part-001"]
     assert excise_cli("restore", case, "--yes", "--jobs", "1").code == 0
     assert ids_in_mbox(mail / "anna.mbox") == Counter("01234567")
+
+
+def test_s15_a_run_whose_last_word_was_not_written_is_told_by_resume(tmp_path: Path) -> None:
+    """As on a disk that was full at the very end: all was done, and the file with the head of the log is older."""
+    mail, case = stores(tmp_path / "mail"), tmp_path / "case"
+    words = ("--subject", WORM, "--case", case, "--jobs", "1", "--yes", "--expect-matches", "6", "--max-share", "100")
+    done = excise_cli("move", mail, *words)
+    assert done.code == 0, done.text
+    head = (case / "audit.head").read_text()
+    (case / "audit.head").write_text("f" * 64 + "\n")
+    assert excise_cli("resume", case).code == 2  # no head of this log: that is for verify to tell
+    last = json.loads((case / "audit.jsonl").read_bytes().splitlines()[-1])
+    (case / "audit.head").write_text(last["prev"] + "\n")
+    done = excise_cli("resume", case)
+    assert (done.code, "removed" in done.out) == (0, True), done.text
+    assert (case / "audit.head").read_text() == head
+    assert excise_cli("verify", case).code == 0
+    assert excise_cli("resume", case).code == 2

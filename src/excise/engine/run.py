@@ -32,7 +32,7 @@ from excise.core.errors import (
     UsageError,
     worst_status,
 )
-from excise.core.files import os_error, write_durably
+from excise.core.files import os_error, read_regular, write_durably
 from excise.core.marker import CASE_FILE
 from excise.engine.accounts import check_accounts
 from excise.engine.approval import ApprovalMissing
@@ -108,6 +108,8 @@ def execute(
     removed from it (S20).
     """
     if _has(audit, "run-finished", plan):
+        if _head_is_older(case, audit):
+            return _told_at_last(case, plan, audit)
         raise UsageError(
             f"{case.root}: plan {plan.number} has been run to its end", hint=f"See: excise status {case.root}"
         )
@@ -154,8 +156,34 @@ def execute(
     result.head = audit.append(
         {"type": end, "plan": plan.number, "exit_code": result.exit_code, "open": result.open_items}
     )
-    write_durably(case.head_path, f"{result.head}\n".encode())
+    _tell_head(case, result.head)
     return result
+
+
+def _head_is_older(case: Case, audit: ChainedLog) -> bool:
+    """True where the file tells of a head that the log had before: any other would tell of a log that was changed."""
+    try:
+        told = read_regular(case.head_path, 200).decode("ascii", "replace").strip()
+    except FileNotFoundError:
+        return False
+    return any(record["prev"] == told for record in audit.records)
+
+
+def _told_at_last(case: Case, plan: Plan, audit: ChainedLog) -> RunResult:
+    """What a run came to that had no room to write the head of its log."""
+    result = RunResult(plan, sealed=True, head=audit.head)
+    _count(case, plan, result)
+    ends = (r for r in audit.records if r["type"] == "run-finished" and r.get("plan") == plan.number)
+    result.exit_code = next(ends)["exit_code"]
+    _tell_head(case, audit.head)
+    return result
+
+
+def _tell_head(case: Case, head: str) -> None:
+    try:
+        write_durably(case.head_path, f"{head}\n".encode())
+    except OSError as error:
+        raise os_error(error, case.head_path, "writing the head of the audit log after the run") from error
 
 
 def _gather(
