@@ -97,4 +97,4 @@ def sample(calls: list[Call], fault: str) -> list[Call]:
     critical = [call for call in can if "/mail/mine" in call.line]
     killed = fault == "signal=KILL"
     others = [call for call in can if call not in critical]
-    return critical[:: 3 if killed else 7] + others[:: 12 if killed else 24]
+    return critical[:: 5 if killed else 11] + others[:: 19 if killed else 37]

@@ -58,18 +58,18 @@ def report(wrong: list[str]) -> str:
 
 def test_s15_killed_at_a_call(tmp_path: Path, calls: list[Call]) -> None:
     # A kill at a call that only reads leaves what a kill at the next one that writes does.
-    wrong = sweep(tmp_path, sample([call for call in calls if "O_RDONLY" not in call.line], 9, 0), "signal=KILL")
+    wrong = sweep(tmp_path, sample([call for call in calls if "O_RDONLY" not in call.line], 14, 0), "signal=KILL")
     assert not wrong, report(wrong)
 
 
 def test_s15_disk_full_at_a_call(tmp_path: Path, calls: list[Call]) -> None:
     can = [call for call in calls if call.name not in _CANNOT_FILL and "O_RDONLY" not in call.line]
-    wrong = sweep(tmp_path, sample(can, 8, 2), "error=ENOSPC")
+    wrong = sweep(tmp_path, sample(can, 13, 2), "error=ENOSPC")
     assert not wrong, report(wrong)
 
 
 def test_s15_disk_failing_at_a_call(tmp_path: Path, calls: list[Call]) -> None:
-    wrong = sweep(tmp_path, sample(calls, 17, 3), "error=EIO")
+    wrong = sweep(tmp_path, sample(calls, 26, 3), "error=EIO")
     assert not wrong, report(wrong)
 
 
@@ -93,7 +93,7 @@ def test_s15_killed_in_the_resume_too(tmp_path: Path, calls: list[Call]) -> None
     """A resumed run is stopped again and again, each time a little later."""
     made: Stage = stage(tmp_path / "stage")
     kills = 0
-    for call in sample([call for call in calls if call.name == "fsync"], 8, 0):
+    for call in sample([call for call in calls if call.name == "fsync"], 13, 0):
         done, _ = run_traced(made, "-e", f"inject=fsync:signal=KILL:when={call.number}", may_end=True)
         if done.code == 2:
             break

@@ -84,8 +84,8 @@ def cut_everywhere(made: Stage, disk: Disk, lines: Sequence[str], cut: Cut, stri
 @pytest.mark.parametrize(
     ("cut", "stride", "first"),
     [
-        (Cut.ALL, 6, 0),
-        (Cut.BYTES, 12, 1),
+        (Cut.ALL, 9, 0),
+        (Cut.BYTES, 19, 1),
         pytest.param(Cut.ALL, 1, 0, marks=pytest.mark.soak),
         pytest.param(Cut.BYTES, 1, 0, marks=pytest.mark.soak),
         pytest.param(Cut.NOTHING, 1, 0, marks=pytest.mark.soak),

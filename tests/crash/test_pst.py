@@ -74,8 +74,8 @@ def wrong_at_the_end(made: Stage) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("fault", "stride", "first"),
     [
-        ("signal=KILL", 9, 0),
-        ("error=EIO", 23, 5),
+        ("signal=KILL", 14, 0),
+        ("error=EIO", 35, 5),
         pytest.param("signal=KILL", 1, 0, marks=pytest.mark.soak),
         pytest.param("error=EIO", 1, 0, marks=pytest.mark.soak),
     ],
@@ -110,8 +110,8 @@ def test_s15_at_a_call_that_compacts(tmp_path: Path, fault: str) -> None:
 @pytest.mark.parametrize(
     ("cut", "stride", "first"),
     [
-        (Cut.ALL, 24, 3),
-        (Cut.BYTES, 48, 7),
+        (Cut.ALL, 36, 3),
+        (Cut.BYTES, 71, 7),
         pytest.param(Cut.ALL, 1, 0, marks=pytest.mark.soak),
         pytest.param(Cut.BYTES, 1, 0, marks=pytest.mark.soak),
     ],

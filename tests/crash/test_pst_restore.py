@@ -57,8 +57,8 @@ def wrong_at_the_end(made: Stage) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("fault", "stride", "first"),
     [
-        ("signal=KILL", 9, 0),
-        ("error=EIO", 23, 5),
+        ("signal=KILL", 14, 0),
+        ("error=EIO", 35, 5),
         pytest.param("signal=KILL", 1, 0, marks=pytest.mark.soak),
         pytest.param("error=EIO", 1, 0, marks=pytest.mark.soak),
     ],

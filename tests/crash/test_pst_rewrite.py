@@ -94,8 +94,8 @@ def wrong_at_the_end(made: Stage) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("fault", "stride", "first"),
     [
-        ("signal=KILL", 13, 0),
-        ("error=EIO", 31, 5),
+        ("signal=KILL", 20, 0),
+        ("error=EIO", 47, 5),
         pytest.param("signal=KILL", 1, 0, marks=pytest.mark.soak),
         pytest.param("error=EIO", 1, 0, marks=pytest.mark.soak),
     ],
@@ -117,7 +117,7 @@ def test_s15_a_rewrite_at_a_call(tmp_path: Path, fault: str, stride: int, first:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize(("stride", "first"), [(9, 5), pytest.param(1, 0, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("stride", "first"), [(14, 5), pytest.param(1, 0, marks=pytest.mark.soak)])
 def test_s15_the_power_goes_in_a_rewrite(tmp_path: Path, stride: int, first: int) -> None:
     made = stage(tmp_path / "stage")
     disk = Disk.of(made.mail, made.case)
