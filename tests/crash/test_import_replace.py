@@ -140,7 +140,7 @@ def test_s15_an_import_that_replaces_killed_at_a_call(tmp_path: Path, kind: str)
     assert critical
     others = [call for call in found if call not in critical]
     wrong = []
-    for name, number, line in critical[:: 45 if kind == "pst" else 3] + others[::90]:
+    for name, number, line in critical[:: 30 if kind == "pst" else 2] + others[::60]:
         stage(root, kind)
         code, _ = run_traced(root, "-e", f"inject={name}:signal=KILL:when={number}")
         problems = ["it was not killed"] if code == 0 else []
