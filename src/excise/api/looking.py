@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -156,45 +156,49 @@ def search(
                 "mailboxes": len(scope.mailboxes),
             }
         )
-    local = all(registry.store(info.kind).capabilities.local_files for info in scope.mailboxes)
-    jobs = jobs_for(setting.jobs, (info.kind for info in scope.mailboxes))
-    wanted, rule, originals = criteria, None, None
-    if with_replies:
-        progress, stop = setting.progress, setting.stop
-        originals = find_originals(criteria, scope.mailboxes, jobs=jobs, local=local, progress=progress, stop=stop)
-        wanted, rule = originals.criteria, criteria.canonical()
-    tasks = [_SearchTask(info, wanted.canonical(), rule) for info in scope.mailboxes]
     records: list[dict[str, Any]] = [
         {"type": "mailbox-not-searched", "mailbox": lost.name, "seen": 0, "matches": 0} for lost in scope.not_searched
     ]
     for lost in scope.not_searched[lost_before:]:
         yield SearchedMailbox(MailboxInfo("", "", lost.name, ""), error=UnitError(lost.reason, lost.exit_code))
-    searched = set()
     try:
-        for task, result in run_units(
-            _search_one, tasks, jobs=jobs, local=local, progress=setting.progress, stop=setting.stop
-        ):
-            found = SearchedMailbox(task.info, error=result) if isinstance(result, UnitError) else result
-            records.append(
-                {
-                    "type": "mailbox-not-searched" if found.error else "mailbox-searched",
-                    "mailbox": task.info.name,
-                    "seen": found.counts.tally.seen,
-                    "matches": found.counts.matches,
-                }
-            )
-            if found.error is None:
-                searched.add(task.info.name)
-            yield found
-        for name in originals.not_searched if originals else ():
-            if name in searched:
-                why = (
-                    "replies to and forwards of what it holds were not looked for: it could not be read the first time"
+        for found in _search_all(criteria, scope.mailboxes, setting, with_replies=with_replies):
+            if found.info.kind:
+                records.append(
+                    {
+                        "type": "mailbox-not-searched" if found.error else "mailbox-searched",
+                        "mailbox": found.info.name,
+                        "seen": found.counts.tally.seen,
+                        "matches": found.counts.matches,
+                    }
                 )
-                yield SearchedMailbox(MailboxInfo("", "", name, ""), error=UnitError(why, SourceUnavailable.exit_code))
+            yield found
     finally:
         with _access_log() as log:
             log.append(*records, {"type": "search-ended", "criteria_sha256": criteria.sha256})
+
+
+def _search_all(
+    criteria: Criteria, mailboxes: Sequence[MailboxInfo], setting: Setting, *, with_replies: bool
+) -> Iterator[SearchedMailbox]:
+    """Every mailbox; and by its name alone each whose originals nobody knows: replies to them were not looked for."""
+    local = all(registry.store(info.kind).capabilities.local_files for info in mailboxes)
+    jobs = jobs_for(setting.jobs, (info.kind for info in mailboxes))
+    progress, stop = setting.progress, setting.stop
+    wanted, rule, unknown, searched = criteria, None, set[str](), set[str]()
+    if with_replies:
+        originals = find_originals(criteria, mailboxes, jobs=jobs, local=local, progress=progress, stop=stop)
+        wanted, rule, unknown = originals.criteria, criteria.canonical(), set(originals.not_searched)
+    tasks = [_SearchTask(info, wanted.canonical(), rule) for info in mailboxes]
+    for task, result in run_units(_search_one, tasks, jobs=jobs, local=local, progress=progress, stop=stop):
+        if isinstance(result, UnitError):
+            yield SearchedMailbox(task.info, error=result)
+        else:
+            searched.add(task.info.name)
+            yield result
+    why = "replies to and forwards of what it holds were not looked for: it could not be read the first time"
+    for name in sorted(unknown & searched):
+        yield SearchedMailbox(MailboxInfo("", "", name, ""), error=UnitError(why, SourceUnavailable.exit_code))
 
 
 def check_expected(scope: Scope, expected: int | None) -> None:

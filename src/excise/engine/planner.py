@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -173,11 +173,7 @@ def make_plan(
         }
     )
     units = []
-    for task, result in run_units(_search_unit, tasks, jobs=jobs, local=local, progress=progress, stop=stop):
-        unit = result
-        if isinstance(result, UnitError):
-            unit = replace(task.unit, not_searched=result.message, not_searched_code=result.exit_code)
-        assert isinstance(unit, UnitPlan)  # noqa: S101 - for the type checker
+    for unit in _searched(run_units(_search_unit, tasks, jobs=jobs, local=local, progress=progress, stop=stop)):
         units.append(unit)
         audit.append(search_record(number, unit))
     if stop.is_set():
@@ -195,6 +191,15 @@ def make_plan(
     made = {"type": "plan-made", "plan": number, "plan_sha256": plan.sha256, "matches": plan.matches}
     audit.append(made | ({"warnings": len(warnings)} if warnings else {}))
     return plan
+
+
+def _searched(found: Iterable[tuple[_SearchTask, UnitPlan | UnitError]]) -> Iterator[UnitPlan]:
+    """The units as they were searched, or could not be."""
+    for task, result in found:
+        if isinstance(result, UnitError):
+            yield replace(task.unit, not_searched=result.message, not_searched_code=result.exit_code)
+        else:
+            yield result
 
 
 def _check_order(order: Order, scope: Scope, policy: Effective) -> None:

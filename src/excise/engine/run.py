@@ -113,17 +113,7 @@ def execute(
         raise UsageError(
             f"{case.root}: plan {plan.number} has been run to its end", hint=f"See: excise status {case.root}"
         )
-    if any(r["type"] == "plan-made" and r.get("replaces") == plan.number for r in audit.records):
-        raise Refused(
-            "S06",
-            f"{case.root}: plan {plan.number} was reviewed, and another one has taken its place",
-            hint=f"Nothing was touched. See: excise status {case.root}",
-        )
-    if plan.action is not Action.COPY and not is_confirmed(audit, plan):
-        raise ConfirmationMissing(
-            f"{case.root}: plan {plan.number} has not been confirmed",
-            hint=f"Look at it, then: excise run {case.root} --confirm {plan.sha256[:12]}",
-        )
+    _require_current(case, plan, audit)
     begun = _has(audit, "run-started", plan)
     checked = _authority(case, plan, audit, closing=finish and begun)
     if not begun and plan.action.preserves:
@@ -158,6 +148,21 @@ def execute(
     )
     _tell_head(case, result.head)
     return result
+
+
+def _require_current(case: Case, plan: Plan, audit: ChainedLog) -> None:
+    """Refuse a plan in whose place another one stands, and one that nobody confirmed."""
+    if any(r["type"] == "plan-made" and r.get("replaces") == plan.number for r in audit.records):
+        raise Refused(
+            "S06",
+            f"{case.root}: plan {plan.number} was reviewed, and another one has taken its place",
+            hint=f"Nothing was touched. See: excise status {case.root}",
+        )
+    if plan.action is not Action.COPY and not is_confirmed(audit, plan):
+        raise ConfirmationMissing(
+            f"{case.root}: plan {plan.number} has not been confirmed",
+            hint=f"Look at it, then: excise run {case.root} --confirm {plan.sha256[:12]}",
+        )
 
 
 def _head_is_older(case: Case, audit: ChainedLog) -> bool:
