@@ -50,3 +50,15 @@ def test_one_match_in_one_mailbox(tmp_path: Path) -> None:
     assert report.code == 0, report.text
     page = (tmp_path / "report" / "report.html").read_text()
     assert "<b>1</b>mailbox</li>" in page and "<b>1</b>match</li>" in page
+
+
+def test_files_that_nobody_searches_are_told_by_every_look(tmp_path: Path) -> None:
+    """A Maildir that lost its ``new`` and ``tmp`` is none: that its mail was not looked at is said."""
+    (tmp_path / "mail/ben/cur").mkdir(parents=True)
+    write_mbox(tmp_path / "mail/anna", [message(1, WORM)])
+    (tmp_path / "mail/ben/cur/1.M1P1.host:2,S").write_bytes(b"\0\1\2" * 100)
+    for command in (("search",), ("mailboxes",), ("plan", "copy")):
+        more = () if command == ("mailboxes",) else ("--subject", WORM)
+        case = ("--case", tmp_path / "case") if command[0] == "plan" else ()
+        done = excise_cli(*command, tmp_path / "mail", *more, *case)
+        assert (done.code, "Passed over: 1 file that is not mail" in done.text) == (0, True), done.text

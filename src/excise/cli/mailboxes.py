@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from excise.cli.options import Given, directory_options, scope_options
-from excise.cli.screen import put_json, say, table, tell
+from excise.cli.screen import passed_over, put_json, say, table, tell
 from excise.core.errors import UsageError, worst_status
 from excise.core.text import shown, shown_lines
 
@@ -48,8 +48,8 @@ def command(ctx: click.Context, /, as_json: bool, **options: Any) -> None:
     scope = given.mailboxes()
     for lost in scope.not_searched:
         tell(f"{shown(lost.name)}: {shown(lost.reason)}")
-    for place in scope.passed_over:
-        tell(f"Passed over: {shown(place)}")
+    for line in passed_over(scope.passed_over, scope.other_files):
+        tell(line)
     _show_scope(scope, given.recipients, as_json)
     ctx.exit(worst_status(lost.exit_code for lost in scope.not_searched))
 

@@ -123,11 +123,8 @@ def show_plan(plan: Plan, most: int | None = _SUBJECTS) -> None:
         for u in plan.units
     ]
     say(table(rows, ("mailbox", "messages", "matches", "not tested", "note")))
-    for place in header["scope"]["passed_over"]:
-        say(f"Passed over: {shown(place)}")
-    others = header["scope"]["other_files"]
-    if others:
-        say(f"Passed over: {count_of(others, 'file')} that {are(others)} not mail")
+    for line in passed_over(header["scope"]["passed_over"], header["scope"]["other_files"]):
+        say(line)
     subjects = distinct_subjects(plan)
     mailboxes = count_of(header["totals"]["with_matches"], "mailbox")
     say(f"{count_of(plan.matches, 'match')} in {mailboxes}, {count_of(len(subjects), 'distinct subject')}:")
@@ -173,13 +170,24 @@ def _show_subjects(plan: Plan, subjects: list[tuple[str, int]], most: int | None
         say(f"  … and {count_of(len(subjects) - most, 'more subject')}{where}")
 
 
+def passed_over(places: Iterable[str], others: int) -> Iterator[str]:
+    """What of the sources is searched by nobody: ``places`` with their reasons, and ``others`` files."""
+    yield from (f"Passed over: {shown(place)}" for place in places)
+    if others:
+        yield f"Passed over: {count_of(others, 'file')} that {are(others)} not mail"
+
+
 def _show_family(plan: Plan, most: int | None) -> None:
     """What of the matches is there as a reply or a forward, apart from what it belongs to (S12)."""
     from excise.api import family_subjects
 
     family, subjects = plan.header["family"], family_subjects(plan)
-    say(f"{sum(count for _, count in subjects):,} of them are replies to and forwards of the others (--with-replies):")
-    _show_subjects(plan, subjects, most)
+    if subjects:
+        count = sum(count for _, count in subjects)
+        say(f"{count:,} of them {are(count)} replies to and forwards of the others (--with-replies):")
+        _show_subjects(plan, subjects, most)
+    else:
+        say("None of them is a reply to or a forward of the others (--with-replies)")
     for name in family["not_searched"]:
         say(f"NOT LOOKED FOR: replies to and forwards of what {shown(name)} holds")
 

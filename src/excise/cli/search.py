@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from excise.cli.options import Given, authority_options, criteria_options, work_options
-from excise.cli.screen import put_json, say, table, tell, without_name, working
+from excise.cli.screen import passed_over, put_json, say, table, tell, without_name, working
 from excise.core.errors import worst_status
 from excise.core.text import are, count_of, shown, shown_lines
 
@@ -42,6 +42,8 @@ def command(ctx: click.Context, /, **options: Any) -> None:
         tell(f"Rule: {criteria.words()}")
     for lost in scope.not_searched:
         tell(f"{shown(lost.name)}: not searched: {shown_lines(without_name(lost.name, lost.reason))}")
+    for line in () if options["quiet"] else passed_over(scope.passed_over, scope.other_files):
+        tell(line)
     rows: list[tuple[bool, tuple[str, ...]]] = []
     codes = [lost.exit_code for lost in scope.not_searched]
     totals = dict.fromkeys(_TOTALS, 0) | {"not_searched": len(scope.not_searched)}
