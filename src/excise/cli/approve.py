@@ -112,27 +112,38 @@ def _approve(case: Case, plan: Plan, options: dict[str, Any], work: Work | None)
     if out is None and key is None:
         raise UsageError("--key FILE is missing", hint="Name your key, or write the statement: --statement-out FILE")
     signature = signature_for(case, plan, policy, statement, key) if key else None
+    signed_as = f"{shown(approver.role)} for {count_of(approver.hours, 'hour')}"
     if out is None and work is not None and signature is not None:
         add(work, plan, statement, signature)
-        say(f"Signed as {shown(approver.role)} for {count_of(approver.hours, 'hour')}; it is in the case.")
+        say(f"Signed as {signed_as}; it is in the case.")
         return
     write_out(out, statement, signature)
-    if signature is None:
-        say(f"Not signed yet. Sign it: ssh-keygen -Y sign -n excise-approval -f KEY {shlex.quote(str(out))}")
+    tell_written(out, signed_as, "approve", "excise-approval", signed=signature is not None, away=work is None)
+
+
+def tell_written(out: object, signed_as: str, command: str, namespace: str, *, signed: bool, away: bool) -> None:
+    """Say where a statement is, and what is to be done with it. ``away``: it was made without the case."""
+    if signed:
+        say(f"Signed as {signed_as}: {out} and {out}.sig")
     else:
-        say(f"Signed as {shown(approver.role)} for {count_of(approver.hours, 'hour')}: {out} and {out}.sig")
-    if work is None:
-        say("Give both files to the operator: excise approve CASE --statement-in FILE")
+        say(f"Not signed yet. Sign it: ssh-keygen -Y sign -n {namespace} -f KEY {shlex.quote(str(out))}")
+    if away:
+        say(f"Give both files to the operator: excise {command} CASE --statement-in FILE")
 
 
-def _show(case: Case, plan: Plan, approver: Approver, *, every: bool) -> None:
-    """All that is needed to decide."""
+def show_case(case: Case) -> None:
+    """Who made a case, and what for."""
     said = case.facts.get("authorisation", {})
     user, host, label = (shown(str(said.get(key)) or "-", 100) for key in ("user", "host", "operator"))
     say(f"Case {shown(case.id)}, made {shown(str(said.get('time')), 30)} by the user {user} on {host}")
     say(f"Operator, as they say: {label}")
     say(f"Ticket: {shown(str(said.get('ticket')) or '-', 200)}")
     say(f"Reason: {shown(str(said.get('reason')) or '-', 500)}")
+
+
+def _show(case: Case, plan: Plan, approver: Approver, *, every: bool) -> None:
+    """All that is needed to decide."""
+    show_case(case)
     show_plan(plan, None if every else _SUBJECTS)
     if plan.action.removes and not plan.hashes_only:
         say(f"Evidence is kept as: {', '.join(shown(str(kind)) for kind in plan.header['evidence'])}")

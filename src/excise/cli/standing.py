@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from excise.cli.approve import own_case
+from excise.cli.approve import own_case, show_case, tell_written
 from excise.cli.screen import say, tell
 from excise.core.clock import iso
 from excise.core.errors import ConfirmationMissing, UsageError
 from excise.core.files import os_error
-from excise.core.text import shown
+from excise.core.text import count_of, shown
 
 if TYPE_CHECKING:
     from excise.api import Case, Work
@@ -126,32 +126,26 @@ def _approve(case: Case, standing: Standing, options: dict[str, Any], work: Work
         say(f"Signed as {shown(approver.role)}; it is in the case.")
         return
     write_out(out, statement, signature)
-    if signature is None:
-        say(f"Not signed yet. Sign it: ssh-keygen -Y sign -n excise-standing -f KEY {shlex.quote(str(out))}")
-    else:
-        say(f"Signed as {shown(approver.role)}: {out} and {out}.sig")
-    if work is None:
-        say("Give both files to the operator: excise standing CASE --statement-in FILE")
+    signed = signature is not None
+    tell_written(out, shown(approver.role), "standing", "excise-standing", signed=signed, away=work is None)
 
 
 def _show(case: Case, standing: Standing) -> None:
     """All that is needed to decide."""
     from excise.engine.authority import needs
 
-    said, terms = case.facts.get("authorisation", {}), standing.terms
-    user, host = (shown(str(said.get(key)) or "-", 100) for key in ("user", "host"))
-    say(f"Case {shown(case.id)}, made {shown(str(said.get('time')), 30)} by the user {user} on {host}")
-    say(f"Ticket: {shown(str(said.get('ticket')) or '-', 200)}")
-    say(f"Reason: {shown(str(said.get('reason')) or '-', 500)}")
+    terms = standing.terms
+    show_case(case)
     say(f"{standing.name.capitalize()}: {terms.action}, disposal {shown(', '.join(terms.disposals), 60)}")
     say(f"Rule: {shown(terms.rule)}")
-    say(f"In {len(terms.scope.locators):,} mailboxes, and no other:")
+    say(f"In {count_of(len(terms.scope.locators), 'mailbox')}, and no other:")
     for locator in terms.scope.locators[:_MAILBOXES]:
         say(f"  {shown(locator, 100)}")
     if len(terms.scope.locators) > _MAILBOXES:
         say(f"  … and {len(terms.scope.locators) - _MAILBOXES:,} more")
     say(f"Evidence is kept as: {', '.join(map(shown, terms.evidence))}")
-    say(f"WHAT MATCHES IS REMOVED THOUGH NOBODY LOOKED AT IT: up to {terms.per_hour:,} messages in any 60 minutes,")
+    cap = count_of(terms.per_hour, "message")
+    say(f"WHAT MATCHES IS REMOVED THOUGH NOBODY LOOKED AT IT: up to {cap} in any 60 minutes,")
     say(f"until {iso(terms.until)}.")
     for need in needs(standing):
         say(f"Needs: {need}")
