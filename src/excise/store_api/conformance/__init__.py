@@ -21,6 +21,7 @@ rules::
 from __future__ import annotations
 
 from excise.store_api.conformance.base import seeds
+from excise.store_api.conformance.privacy import PrivacyConformance
 from excise.store_api.conformance.putting import PuttingConformance
 from excise.store_api.conformance.reading import ReadingConformance
 from excise.store_api.conformance.removing import RemovingConformance
@@ -28,5 +29,5 @@ from excise.store_api.conformance.removing import RemovingConformance
 __all__ = ["ReadingConformance", "StoreConformance", "seeds"]
 
 
-class StoreConformance(RemovingConformance, PuttingConformance, ReadingConformance):
+class StoreConformance(PrivacyConformance, RemovingConformance, PuttingConformance, ReadingConformance):
     """Every test there is."""
